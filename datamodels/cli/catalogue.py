@@ -1,0 +1,167 @@
+"""Every command of the package and every option it takes, as data.
+
+Option names, types and defaults are a contract with users' scripts and configuration files.
+Nothing here imports the code behind the commands.
+"""
+
+from datamodels.cli.option import Command, Option, OptionSection
+
+INITIALIZE_STORE = Command(
+    "datamodels.training.initialize_store",
+    "make an empty store from a JSON spec",
+    (
+        OptionSection(
+            "logging",
+            "the store to make",
+            (
+                Option("logdir", "path", "the store's folder", required=True),
+                Option("spec", "path", "path of the JSON spec", required=True),
+                Option(
+                    "reserve",
+                    "bool",
+                    "reserve the disk space now, so that a full disk is an error here and not "
+                    "later in a worker; false makes sparse files",
+                    default=True,
+                ),
+            ),
+        ),
+    ),
+)
+
+WORKER = Command(
+    "datamodels.training.worker",
+    "run main(index, logdir) of your module and write the rows it returns",
+    (
+        OptionSection(
+            "worker",
+            "which rows to fill, and with what",
+            (
+                Option("index", "int", "row to fill"),
+                Option("indices", "str", "rows to fill in one process, e.g. 0-99,200 (inclusive)"),
+                Option("main_import", "str", "module with main(*_, index, logdir)", required=True),
+                Option("logdir", "path", "the store's folder", required=True),
+                Option(
+                    "do_if_complete",
+                    "flag",
+                    "run even if the row is marked complete, and write it anew",
+                    default=False,
+                ),
+                Option("job_timeout", "int", "give up on a row after this many seconds"),
+            ),
+        ),
+    ),
+    user_options=True,
+)
+
+WRITE_DATASET = Command(
+    "datamodels.regression.write_dataset",
+    "write two arrays of a store as one FFCV .beton file",
+    (
+        OptionSection(
+            "cfg",
+            "what to write",
+            (
+                Option("data_dir", "path", "the store's folder", required=True),
+                Option("out_path", "path", ".beton file to write", required=True),
+                Option("y_name", "str", "array of outputs", required=True),
+                Option("x_name", "str", "array of covariates", default="masks"),
+                Option("y_slice", "int", "only this column of y (-1: all)", default=-1),
+                Option(
+                    "completed_name",
+                    "str",
+                    "array that marks complete rows",
+                    default="_completed",
+                ),
+                Option("ignore_completed", "flag", "take every row", default=False),
+            ),
+        ),
+    ),
+)
+
+COMPUTE_DATAMODELS = Command(
+    "datamodels.regression.compute_datamodels",
+    "fit a sparse linear model from subset to output for every target",
+    (
+        OptionSection(
+            "data",
+            "the rows and targets to fit",
+            (
+                Option("data_path", "path", ".beton file or store folder", required=True),
+                Option("x_name", "str", "covariates, when data_path is a store", default="masks"),
+                Option("y_name", "str", "outputs, when data_path is a store", default="margins"),
+                Option("num_train", "int", "models for fitting", required=True),
+                Option("num_val", "int", "models for choosing lambda", required=True),
+                Option(
+                    "seed",
+                    "int",
+                    "picks the num_val validation rows among the first num_train + num_val "
+                    "complete rows; -1: the last num_val of them",
+                    default=0,
+                ),
+                Option("target_start_ind", "int", "first target", default=0),
+                Option("target_end_ind", "int", "end of the targets (-1: all)", default=-1),
+            ),
+        ),
+        OptionSection(
+            "cfg",
+            "the fit",
+            (
+                Option("k", "int", "number of lambdas on the path", required=True),
+                Option(
+                    "eps",
+                    "float",
+                    "the path falls by eps^(1/k) a step, from lambda_max",
+                    default=1e-5,
+                ),
+                Option("batch_size", "int", "rows read at a time; need not divide anything"),
+                Option("lr", "float", "step size (of the SAGA solver only)", default=0.01),
+                Option("out_dir", "path", "results; must not exist already", required=True),
+                Option("num_workers", "int", "loader workers (of the SAGA solver)", default=16),
+                Option("use_bias", "bool", "1: fit an intercept", default=True),
+            ),
+        ),
+        OptionSection(
+            "early_stopping",
+            "when the SAGA solver stops (other solvers stop on the duality gap)",
+            (
+                Option("check_every", "int", "epochs between checks (SAGA only)", default=2),
+                Option("eps", "float", "change that counts as converged (SAGA only)", default=1e-5),
+            ),
+        ),
+    ),
+)
+
+LDS = Command(
+    "datamodels.evaluation.lds",
+    "score datamodels on models they have not seen (linear datamodeling score)",
+    (
+        OptionSection(
+            "lds",
+            "what to score, and on which models",
+            (
+                Option("datamodels", "path", "datamodels.pt to score"),
+                Option("scores", "path", ".npy of (n_train, n_targets) attribution scores"),
+                Option("store", "path", "the store with masks and outputs", required=True),
+                Option("rows", "str", "rows to use, e.g. 1600-1999 (default: all complete rows)"),
+                Option("x_name", "str", "array of masks", default="masks"),
+                Option("y_name", "str", "array of outputs", default="margins"),
+                Option(
+                    "exclude_own",
+                    "flag",
+                    "targets are the training examples: leave each one's own mask column out",
+                    default=False,
+                ),
+                Option("resamples", "int", "bootstrap resamples of the models", default=1000),
+                Option("seed", "int", "seed of the bootstrap", default=0),
+                Option("out", "path", ".npy to write the score of every target to"),
+            ),
+        ),
+    ),
+)
+
+COMMANDS = (INITIALIZE_STORE, WORKER, WRITE_DATASET, COMPUTE_DATAMODELS, LDS)
+
+
+def known_names() -> set[str]:
+    """Full names of all options of all commands."""
+    return {name for command in COMMANDS for name in command.options()}

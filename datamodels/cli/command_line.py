@@ -1,0 +1,113 @@
+"""Reading argv, configuration files and the environment into flat ``{full name: value}`` tables."""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datamodels.errors import MissingFileError, UsageError
+
+_CONFIG_FILE_OPTIONS = ("-C", "--config-file")
+
+
+@dataclass
+class Scan:
+    """What stands in argv. Undeclared options are kept: a module imported later may own them."""
+
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # full name -> text, or True for a bare one
+    config_files: list[str] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)  # -h, -v and the like
+
+
+def scan(argv: list[str], *, flags: Collection[str] = (), declared: Collection[str] = ()) -> Scan:
+    """Take argv apart: ``--a.b=v``, ``--a.b v``, ``-C FILE``, bare flags; the last of equals wins.
+
+    ``flags`` never take the next word; every other option in ``declared`` must have a value, and
+    takes the next word even where it looks like ``-1``.
+    """
+    found = Scan()
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, has_equals, value = word.partition("=")
+        if name in _CONFIG_FILE_OPTIONS:
+            found.config_files.append(value if has_equals else _next_value(name, words))
+        elif word.startswith("-C") and not word.startswith("--"):
+            found.config_files.append(word[2:])
+        elif name.startswith("--") and len(name) > 2:
+            name = name[2:]
+            if has_equals:
+                found.options[name] = value
+            elif name in flags:
+                found.options[name] = True
+            elif name in declared:
+                found.options[name] = _next_value(f"--{name}", words)
+            else:
+                found.options[name] = words.pop(0) if words and not _is_option(words[0]) else True
+        elif _is_option(word):
+            found.short.append(word)
+        else:
+            found.positional.append(word)
+    return found
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") or re.match(r"-[A-Za-z]", word) is not None
+
+
+def _next_value(name: str, words: list[str]) -> str:
+    if not words or _is_option(words[0]):
+        raise UsageError(f"{name} needs a value: {name}=VALUE")
+    return words.pop(0)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where 5e-3 and 1e-6 are numbers, as in YAML 1.2; PyYAML reads them as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """The mapping in a JSON or YAML file; sections may be nested or written with dots."""
+    try:
+        text = Path(path).expanduser().read_text()
+    except FileNotFoundError:
+        raise MissingFileError(f"no configuration file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration file {path}: {error}") from None
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        try:
+            content = yaml.load(text, Loader=_Loader)
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(f"{path} is neither JSON nor YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds a {type(content).__name__}, not sections of options")
+    return content
+
+
+def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"cfg": {"k": 3}}`` and ``{"cfg.k": 3}`` alike as ``{"cfg.k": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,143 @@
+"""Running a command: read its options, call one function, report, return an exit status.
+
+0 only when the work was done; 1 when it failed; 2 when the call was wrong. Errors that the user
+can mend are printed without a traceback; anything else that escapes is a bug and shows itself.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import datamodels
+from datamodels.cli import catalogue, command_line
+from datamodels.cli.near_miss import nearest_option
+from datamodels.cli.option import Command, convert_all
+from datamodels.cli.shared_config import SharedConfig, declare
+from datamodels.errors import DatamodelsError, UsageError
+
+Values = dict[str, Any]  # typed values by full name, e.g. {"cfg.k": 100}
+
+
+def run(command: Command, action: Callable[[Values], int | None]) -> int:
+    """Run ``action`` on the values of ``command``'s options in ``sys.argv``; the exit status.
+
+    Precedence: environment over command line over configuration files, the last file first.
+    """
+    _plain_warnings()
+    try:
+        config = declare(command)
+        found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
+        if "version" in found.options:
+            print(f"datamodels {datamodels.__version__}")
+            return 0
+        if "help" in found.options or "-h" in found.short:
+            _print_help(command, config)
+            return 0
+        return action(read_values(command, config, found)) or 0
+    except DatamodelsError as error:
+        print_error(command, error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{_program(command)}: interrupted", file=sys.stderr)
+        return 130
+
+
+def read_values(command: Command, config: SharedConfig, found: command_line.Scan) -> Values:
+    """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
+    from_files = [
+        name
+        for fname in found.config_files
+        for name in command_line.flatten(command_line.read_config_file(fname))
+    ]
+    faults = misspelled(command, found.options)
+    faults += misspelled(command, from_files, in_file=True)
+    if not command.user_options:
+        faults += [
+            f"{word!r} is not understood: options are written --section.name=value"
+            for word in (*found.short, *found.positional)
+        ]
+    config.collect_argv()
+    raw = {name: config.content.get(tuple(name.split("."))) for name in command.options()}
+    try:
+        values = convert_all(command.options(), raw)
+    except UsageError as error:
+        faults.append(str(error))
+    if faults:
+        raise UsageError("\n".join(faults))
+    return values
+
+
+def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False) -> list[str]:
+    """Faults for near misses in our own sections; warnings for what else nobody will read.
+
+    Options of other commands and unknown sections are left alone in files, which may serve
+    several commands, and everywhere for commands that import a user's module.
+    """
+    own = command.options()
+    sections = {section.name for section in command.sections}
+    faults = []
+    for name in names:
+        if name in own:
+            continue
+        section = name.rpartition(".")[0]
+        known = name in catalogue.known_names()
+        close = nearest_option(name, own)
+        if section in sections and not known and close:
+            faults.append(f"--{name} is no option: did you mean --{close}?")
+        elif section in sections and not known:
+            listed = ", ".join(option for option in own if option.startswith(f"{section}."))
+            warnings.warn(
+                f"{name} is no option of this command (it has {listed}); ignored", stacklevel=1
+            )
+        elif not known and close and "." in close and (section or not command.user_options):
+            warnings.warn(f"{name} is nobody's option: did you mean {close}? Ignored", stacklevel=1)
+        elif not in_file and not command.user_options:
+            warnings.warn(f"--{name} is no option of this command; ignored", stacklevel=1)
+    return faults
+
+
+def warn_of_misspelled_user_options(command: Command, config: SharedConfig) -> None:
+    """Once a user's module has declared its options: warn of near misses in its sections."""
+    found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
+    given = set(found.options)
+    for fname in found.config_files:
+        given |= set(command_line.flatten(command_line.read_config_file(fname)))
+    theirs = config.names() - set(command.options())
+    their_sections = {name.rpartition(".")[0] for name in theirs}
+    for name in sorted(given - config.names()):
+        section = name.rpartition(".")[0]
+        close = nearest_option(name, theirs)
+        if section in their_sections and close and close.startswith(f"{section}."):
+            warnings.warn(f"--{name} is declared by nobody: did you mean --{close}?", stacklevel=1)
+
+
+def print_error(command: Command, error: BaseException) -> None:
+    """One line, or a short list below a head line, on standard error."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    head = f"{_program(command)}: error:"
+    if len(lines) == 1:
+        print(f"{head} {lines[0]}", file=sys.stderr)
+    else:
+        print("\n".join([head, *(f"  {line}" for line in lines)]), file=sys.stderr)
+
+
+def _program(command: Command) -> str:
+    return command.module
+
+
+def _print_help(command: Command, config: SharedConfig) -> None:
+    print(f"usage: python -m {command.module} [-C FILE] [--section.name=value ...]\n")
+    print(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
+    print("Options may also come from YAML or JSON files (-C FILE, --config-file FILE, repeatable)")
+    print("and from environment variables of the same name, which overrule the command line.\n")
+    print(config.help_tables())
+
+
+def _plain_warnings() -> None:
+    """Warnings for users of commands: one line, without the place in our code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> str:
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = show

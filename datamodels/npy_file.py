@@ -1,0 +1,96 @@
+"""``.npy`` files as this package reads and makes them: C order, and exactly as long as they say.
+
+``np.load(mmap_mode="r+")`` extends a truncated file with zeros in silence; here a file whose size
+is not header + data is refused.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from datamodels.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class NpyHeader:
+    """What the header of a ``.npy`` file says."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int  # bytes before the data
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, that is, one step along the first axis."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of the whole file."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+    def row_offset(self, index: int) -> int:
+        """Where row ``index`` begins, in bytes from the start of the file."""
+        return self.offset + index * self.row_bytes
+
+
+def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """The header of a C-ordered ``.npy`` file."""
+    buffer = BytesIO()
+    described = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": described, "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
+def read_header(path: Path) -> NpyHeader:
+    """Read and check a header; InputError when the file is damaged or not a plain array."""
+    try:
+        with path.open("rb") as file:
+            header = _parse_header(file, path)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        raise MissingFileError(f"no file {path}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a .npy file") from None
+    if size != header.file_bytes:
+        state = "truncated" if size < header.file_bytes else "longer than its header says"
+        raise InputError(
+            f"{path} is {state}: it has {size} bytes, and an array of shape {header.shape} and "
+            f"dtype {header.dtype} takes {header.file_bytes}"
+        )
+    return header
+
+
+def open_map(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
+    """A read-only memory map of a checked ``.npy`` file."""
+    header = read_header(path)
+    return (
+        np.memmap(path, header.dtype, "r", header.offset, header.shape)
+        if (math.prod(header.shape))
+        else np.empty(header.shape, header.dtype)
+    )
+
+
+def _parse_header(file: BinaryIO, path: Path) -> NpyHeader:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read(file)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not a .npy file, or its header is cut short: {error}"
+        ) from None
+    if dtype.hasobject:
+        raise InputError(f"{path} holds Python objects (dtype {dtype}); these are never loaded")
+    if fortran_order and len(shape) > 1:
+        raise InputError(f"{path} is in Fortran order; save it with np.ascontiguousarray")
+    return NpyHeader(shape, dtype, file.tell())

@@ -1,0 +1,45 @@
+"""Where everything in a store lies. Every file name of a store is written here and nowhere else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodels.training.spec import COMPLETED
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """The files of the store in folder ``root``."""
+
+    root: Path
+
+    def array(self, key: str) -> Path:
+        """The array of one key, shape (num_models, *shape)."""
+        return self.root / f"{key}.npy"
+
+    @property
+    def completed(self) -> Path:
+        """The flags of complete rows, bool (num_models,)."""
+        return self.array(COMPLETED)
+
+    @property
+    def spec(self) -> Path:
+        """The store's own copy of its spec; users keep a ``spec.json`` of theirs beside it."""
+        return self.root / "_spec.json"
+
+    @property
+    def initializing(self) -> Path:
+        """Names the files being made, while a store is initialized; locked by its maker."""
+        return self.root / "_initializing.json"
+
+    @property
+    def commands(self) -> Path:
+        """A line per finished job: its command line."""
+        return self.root / "cmds.txt"
+
+    def worker(self, index: int) -> Path:
+        """The folder handed to ``main`` as ``logdir``."""
+        return self.root / "workers" / str(index)
+
+    def error(self, index: int) -> Path:
+        """The traceback of the last failed run of one row."""
+        return self.worker(index) / "error.txt"

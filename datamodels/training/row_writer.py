@@ -1,0 +1,162 @@
+"""Writing one row so that it, and no other, reaches the disk whole.
+
+Rows are written as their exact byte range with ``pwrite`` on descriptors opened
+``O_WRONLY | O_DSYNC``, never through a shared map or a readable descriptor: on network file systems
+those write back whole pages, and with them this host's stale copy of the neighbours' rows. All
+arrays of a row are on the disk before its byte in ``_completed.npy`` is, so a row that is marked
+complete is complete, whatever kills the process.
+"""
+
+import contextlib
+import errno
+import os
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodels.errors import DatamodelsError
+from datamodels.npy_file import NpyHeader, read_header
+from datamodels.training.layout import StoreLayout
+from datamodels.training.spec import COMPLETED
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where O_DSYNC is missing too
+    fcntl = None  # type: ignore[assignment]
+
+_WRITE_ONLY = os.O_WRONLY | getattr(os, "O_DSYNC", os.O_SYNC) | getattr(os, "O_CLOEXEC", 0)
+_LOCK_PATIENCE = 60.0  # seconds; a row takes milliseconds to write
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class WriteError(DatamodelsError):
+    """A row could not be written; its flag was not set."""
+
+
+class RowWriter:
+    """Writes rows of one store. Descriptors stay open between rows; ``close`` when done."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self._layout = layout
+        self._open: dict[str, tuple[int, NpyHeader]] = {}
+
+    def write(
+        self, index: int, arrays: Mapping[str, np.ndarray[Any, Any]], *, overwrite: bool
+    ) -> bool:
+        """Write the arrays of row ``index``, then its flag; False if the row was complete already.
+
+        ``overwrite`` writes a complete row anew: its flag is cleared first. Arrays not given stay
+        as they are. Raises WriteError when the disk is full or another process holds the row.
+        """
+        with self._locked(index):
+            if self.is_complete(index):
+                if not overwrite:
+                    return False
+                self._pwrite(COMPLETED, index, b"\0")
+            for key, array in arrays.items():
+                self._pwrite(key, index, array.tobytes())
+            self._pwrite(COMPLETED, index, b"\1")
+        return True
+
+    def write_value(self, index: int, key: str, array: np.ndarray[Any, Any]) -> None:
+        """Write one array of row ``index``; its flag stays as it is."""
+        with self._locked(index):
+            self._pwrite(key, index, array.tobytes())
+
+    def is_complete(self, index: int) -> bool:
+        """The flag of one row, read anew from the file."""
+        _, header = self._file(COMPLETED)
+        # A fresh descriptor: NFS promises fresh data only to a file opened after the other's close.
+        descriptor = os.open(self._layout.completed, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, 1, header.row_offset(index)) not in (b"", b"\0")
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        while self._open:
+            os.close(self._open.popitem()[1][0])
+
+    def _pwrite(self, key: str, index: int, data: bytes) -> None:
+        descriptor, header = self._file(key)
+        offset = header.row_offset(index)
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.pwrite(descriptor, view, offset)
+            except OSError as error:
+                raise WriteError(
+                    f"row {index}: cannot write {self._layout.array(key)}: {error.strerror}; the "
+                    "row stays incomplete"
+                ) from error
+            view, offset = view[written:], offset + written
+
+    def _file(self, key: str) -> tuple[int, NpyHeader]:
+        if key not in self._open:
+            path = self._layout.array(key)
+            header = read_header(path)
+            self._open[key] = (_open_for_writing(path), header)
+        return self._open[key]
+
+    @contextlib.contextmanager
+    def _locked(self, index: int) -> Iterator[None]:
+        """Hold this row's byte of the flags: advice that keeps two runs of one row from mixing.
+
+        File systems without locks, and systems without locks that belong to a descriptor, do
+        without: the flag is still read just before writing.
+        """
+        descriptor, header = self._file(COMPLETED)
+        offset = header.row_offset(index)
+        held = _lock(descriptor, offset, index)
+        try:
+            yield
+        finally:
+            if held:
+                _set_lock(descriptor, offset, _UNLOCK)
+
+
+def _open_for_writing(path: Path) -> int:
+    try:
+        return os.open(path, _WRITE_ONLY)
+    except OSError as error:
+        raise WriteError(f"cannot open {path} for writing: {error.strerror}") from error
+
+
+_UNLOCK = getattr(fcntl, "F_UNLCK", 0)
+_SET_LOCK: int | None = getattr(
+    fcntl, "F_OFD_SETLK", None
+)  # locks of the descriptor, not of the process
+
+
+def _set_lock(descriptor: int, offset: int, kind: int) -> None:
+    assert _SET_LOCK is not None
+    # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid (0 for descriptor locks)
+    fcntl.fcntl(descriptor, _SET_LOCK, struct.pack("hhqqi4x", kind, os.SEEK_SET, offset, 1, 0))
+
+
+def _lock(descriptor: int, offset: int, index: int) -> bool:
+    """Lock one byte; False where there are no such locks."""
+    if _SET_LOCK is None:
+        return False
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        try:
+            _set_lock(descriptor, offset, fcntl.F_WRLCK)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            if time.monotonic() > deadline:
+                raise WriteError(
+                    f"row {index} has been held by another process for {_LOCK_PATIENCE:.0f} s; "
+                    "end that process or try again later"
+                ) from None
+            time.sleep(0.01)
+        else:
+            return True

@@ -1,0 +1,108 @@
+"""``python -m datamodels.training.worker``: run the user's ``main`` and write its rows."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from datamodels.cli.catalogue import WORKER
+from datamodels.cli.runner import Values, run, warn_of_misspelled_user_options
+from datamodels.cli.shared_config import shared_config
+from datamodels.errors import UsageError
+from datamodels.training.indices import check_range, parse_indices
+from datamodels.training.store import Store
+from datamodels.training.watchdog import ChildReports, Watchdog
+from datamodels.training.worker_loop import RowRunner, import_main, run_rows
+from datamodels.training.worker_report import WorkerReport
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(WORKER, _work)
+
+
+def _work(values: Values) -> int:
+    child = ChildReports.of_this_process()
+    store = Store.open(values["worker.logdir"])
+    if child is not None:
+        reports, rows = child
+        return _run_here(store, parse_indices(rows), values, reports)
+    indices = _indices(values)
+    check_range(indices, store.num_models, store.path)
+    limit = values["worker.job_timeout"]
+    if limit is None:
+        return _run_here(store, indices, values, None)
+    if limit < 1:
+        raise UsageError(
+            f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
+        )
+    report = WorkerReport(store.layout, len(indices))
+    return Watchdog(store.layout, limit, report.add).run(indices) or report.finish()
+
+
+def _run_here(
+    store: Store, indices: list[int], values: Values, reports: ChildReports | None
+) -> int:
+    """Import ``main`` and run the rows in this process."""
+    user_main = import_main(values["worker.main_import"])
+    warn_of_misspelled_user_options(WORKER, shared_config())
+    runner = RowRunner(
+        store,
+        user_main,
+        do_if_complete=values["worker.do_if_complete"],
+        argv=["python", "-m", WORKER.module, *sys.argv[1:]],
+    )
+    if reports is not None:
+        return _run_watched(runner, indices, reports)
+    report = WorkerReport(store.layout, len(indices))
+    run_rows(runner, indices, report.add)
+    return report.finish()
+
+
+def _run_watched(runner: RowRunner, indices: list[int], reports: ChildReports) -> int:
+    reports.ready()
+    for index in indices:
+        reports.start(index)
+        reports.done(index, runner.run(index))
+    return 0
+
+
+def _indices(values: Values) -> list[int]:
+    index, indices = values["worker.index"], values["worker.indices"]
+    if (index is None) == (indices is None):
+        raise UsageError(
+            "give one of --worker.index=5 and --worker.indices=0-99,200"
+            + (", not both" if index is not None else "")
+        )
+    return [index] if index is not None else parse_indices(indices)
+
+
+def kv_log(key: str, value: Any, *, logdir: str | None = None, index: int | None = None) -> None:
+    """Write one key of one row, leaving its flag alone; by default the row of this worker.
+
+    ``value`` is checked as what ``main`` returns is.
+    """
+    folder, row = _row_of_this_worker(logdir, index)
+    with Store.open(folder) as store:
+        store.write_value(row, key, value)
+
+
+def kv_read(
+    key: str, *, logdir: str | None = None, index: int | None = None
+) -> np.ndarray[Any, Any]:
+    """A copy of one key of one row; by default the row of this worker."""
+    folder, row = _row_of_this_worker(logdir, index)
+    return np.array(Store.open(folder)[key][row])
+
+
+def _row_of_this_worker(logdir: str | None, index: int | None) -> tuple[str, int]:
+    config = shared_config()
+    folder = config["worker.logdir"] if logdir is None else logdir
+    row = config["worker.index"] if index is None else index
+    if folder is None or row is None:
+        raise UsageError("name the store and the row: logdir=..., index=...")
+    return folder, row
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,129 @@
+"""Running the user's ``main`` for row after row of a store, in this process."""
+
+import contextlib
+import importlib
+import importlib.util
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from datamodels.errors import DatamodelsError, UsageError
+from datamodels.training.row_values import RowError
+from datamodels.training.store import Store
+from datamodels.training.worker_report import Outcome, describe, log_command, save_failure, say
+
+Main = Callable[..., Any]
+
+
+class ImportFailure(DatamodelsError):
+    """The user's module raised while it was imported; the message holds the traceback."""
+
+
+def import_main(name: str) -> Main:
+    """``main`` of module ``name``, looked up from the current folder first, as with ``python -m``.
+
+    UsageError when there is no such module or it has no ``main``; ImportFailure when it raises.
+    """
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            as_module = name.removesuffix(".py").strip("./").replace("/", ".")
+            hint = f": write {as_module}" if as_module != name else ""
+            raise UsageError(
+                f"--worker.main_import={name}: there is no module {error.name!r}; name it as in an "
+                f"import statement, from the folder the command is run in{hint}"
+            ) from None
+        raise ImportFailure(f"importing {name} failed\n{describe(error)[1]}") from error
+    except (Exception, SystemExit) as error:
+        raise ImportFailure(f"importing {name} failed\n{describe(error)[1]}") from error
+    main = getattr(module, "main", None)
+    if not callable(main):
+        raise UsageError(
+            f"--worker.main_import={name}: {module.__file__} defines no main(*_, index, logdir)"
+        )
+    return main  # type: ignore[no-any-return]
+
+
+class RowRunner:
+    """Runs ``main`` for one row of ``store`` at a time and writes what it returns."""
+
+    def __init__(
+        self, store: Store, main: Main, *, do_if_complete: bool, argv: Sequence[str]
+    ) -> None:
+        self._store = store
+        self._main = main
+        self._do_if_complete = do_if_complete
+        self._argv = argv
+        self._warned_of: set[str] = set()
+
+    def run(self, index: int) -> Outcome:
+        """Fill row ``index``. Whatever ``main`` raises, but for Ctrl-C, is this row's failure."""
+        if not self._do_if_complete and self._store.is_complete(index):
+            return Outcome.SKIPPED
+        folder = self._store.layout.worker(index)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            row = self._main(index=index, logdir=str(folder))
+            self._warn_of_absent_keys(row)
+            written = self._store.write(index, row, overwrite=self._do_if_complete)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: main must return, not end the worker
+            summary, detail = describe(error)
+            if isinstance(error, RowError):
+                summary = str(error)
+            save_failure(self._store.layout, index, summary, detail)
+            return Outcome.FAILED
+        if not written:
+            say(f"row {index} was completed by another process meanwhile; kept as it is")
+            return Outcome.SKIPPED
+        self._store.layout.error(index).unlink(missing_ok=True)
+        log_command(self._store.layout, self._argv, index)
+        return Outcome.WRITTEN
+
+    def _warn_of_absent_keys(self, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            return  # refused when it is written
+        absent = set(self._store.spec.schema) - set(row)
+        if absent - self._warned_of:
+            self._warned_of |= absent
+            warnings.warn(
+                f"main returned no {', '.join(sorted(absent))}: that part of the row stays "
+                "as it is",
+                stacklevel=1,
+            )
+
+
+def run_rows(
+    runner: RowRunner, indices: Sequence[int], report: Callable[[int, Outcome], None]
+) -> None:
+    """Run every row in turn, telling ``report`` how each ended; Ctrl-C and SIGTERM end at once."""
+    with _interrupts_end_at_once():
+        for index in indices:
+            report(index, runner.run(index))
+
+
+@contextlib.contextmanager
+def _interrupts_end_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process as SIGTERM does, also from within native code.
+
+    Python's own handler waits for the next bytecode, which a stuck native call never reaches, and
+    a bare ``except`` in ``main`` would swallow it. Nothing of ours needs to be cleaned up: a row is
+    complete once its flag is written, and not before. A handler that the user's module set stays.
+    """
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except ValueError:  # not in the main thread, where no handler can be set
+        ours = False
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
