@@ -57,8 +57,8 @@ def read_header(path: Path) -> NpyHeader:
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise MissingFileError(f"no file {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a .npy file") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     if size != header.file_bytes:
         state = "truncated" if size < header.file_bytes else "longer than its header says"
         raise InputError(

@@ -199,12 +199,9 @@ def _dtype(key: str, value: Any) -> np.dtype[Any]:
     remedy = "use a numpy dtype such as bool_, uint8, int64, float16 or float32"
     if not isinstance(value, str):
         raise SpecError(f"{problem} not the name of a dtype; {remedy}")
-    scalar = getattr(np, value, None)  # np.bool_ has no dtype string "bool_"
     try:
-        dtype = np.dtype(
-            scalar if isinstance(scalar, type) and issubclass(scalar, np.generic) else value
-        )
-    except (TypeError, ValueError, SyntaxError):
+        dtype = np.dtype(getattr(np, value) if value.endswith("_") else value)  # bool_: no string
+    except (AttributeError, TypeError, ValueError, SyntaxError):
         raise SpecError(f"{problem} not a numpy dtype; {remedy}") from None
     if dtype.hasobject or dtype.fields or dtype.subdtype or dtype.itemsize == 0:
         raise SpecError(f"{problem} not of a fixed size in bytes; {remedy}")

@@ -24,7 +24,7 @@ from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import encode_row
 from datamodels.training.row_writer import RowWriter
 from datamodels.training.spec import COMPLETED, Field, Spec, SpecError
-from datamodels.training.store_files import create_files
+from datamodels.training.store_files import clear_remains, create_files
 
 _MAKE_ONE = "make one with python -m datamodels.training.initialize_store"
 
@@ -62,6 +62,7 @@ class Store:
         """
         layout = StoreLayout(Path(logdir))
         if cls.exists(logdir):
+            clear_remains(layout)
             store = cls.open(logdir)
             if not store._holds(spec):
                 raise SpecMismatchError(

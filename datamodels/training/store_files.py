@@ -131,31 +131,46 @@ def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:
         )
 
 
+def clear_remains(layout: StoreLayout) -> None:
+    """Remove temporary names that a maker killed at its very end left beside a finished store."""
+    if layout.initializing.exists():
+        with _only_maker(layout):
+            pass
+
+
 @contextlib.contextmanager
 def _only_maker(layout: StoreLayout) -> Iterator[None]:
     """Be the only process that makes this store, and clear up after one that was killed."""
-    note = layout.initializing
-    descriptor = os.open(note, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CreateError(
-                    f"another process is making the store {layout.root}; wait for it to end"
-                ) from None
-            except OSError:
-                pass  # a file system without locks
-        _clear_up(layout, os.pread(descriptor, 1 << 20, 0))
-        yield
-        note.unlink(missing_ok=True)
-    except CreateError:
-        raise
-    except BaseException:
-        note.unlink(missing_ok=True)
-        raise
+        descriptor = os.open(layout.initializing, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise CreateError(f"cannot write in {layout.root}: {error.strerror}") from error
+    try:
+        _lock_as_maker(descriptor, layout)
+        try:
+            _clear_up(layout, os.pread(descriptor, 1 << 20, 0))
+            yield
+        finally:
+            layout.initializing.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _lock_as_maker(descriptor: int, layout: StoreLayout) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CreateError(
+            f"another process is making the store {layout.root}; wait for it to end"
+        ) from None
+    except OSError:
+        return  # a file system without locks
+    if not layout.initializing.exists() or not os.path.samestat(
+        os.fstat(descriptor), layout.initializing.stat()
+    ):
+        raise CreateError(f"another process has just made the store {layout.root}; run again")
 
 
 def _note(layout: StoreLayout, names: list[Path]) -> None:
@@ -164,13 +179,15 @@ def _note(layout: StoreLayout, names: list[Path]) -> None:
 
 def _clear_up(layout: StoreLayout, note: bytes) -> None:
     """Remove what a killed run was making; a store whose flags exist was finished and stays."""
-    if not note or layout.completed.exists():
-        return
     try:
-        names = json.loads(note)
+        names = [layout.root / str(name) for name in json.loads(note)]
     except ValueError:
-        return  # killed while it wrote the note, before it made any file
-    _remove([layout.root / str(name) for name in names])
+        return  # no note, or killed while it wrote the note, before it made any file
+    if layout.completed.exists():
+        for path in names:
+            _partial(path).unlink(missing_ok=True)
+    else:
+        _remove(names)
 
 
 def _remove(names: list[Path]) -> None:
