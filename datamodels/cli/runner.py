@@ -43,6 +43,15 @@ def run(command: Command, action: Callable[[Values], int | None]) -> int:
         return 130
 
 
+def section(values: Values, name: str) -> Values:
+    """The values of one section, by the short names of its options."""
+    return {
+        full.removeprefix(f"{name}."): value
+        for full, value in values.items()
+        if full.startswith(f"{name}.")
+    }
+
+
 def read_values(command: Command, config: SharedConfig, found: command_line.Scan) -> Values:
     """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
     from_files = [

@@ -76,15 +76,14 @@ class SharedConfig(Config):  # type: ignore[misc]
     def augment_argparse(self, parser: argparse.ArgumentParser) -> "SharedConfig":
         """Let ``parser`` know every declared option, and make it pass over all others."""
         # Users call parser.parse_args through us and themselves; argv also holds our own options.
-        parser.parse_args = partial(_parse_known, parser)  # type: ignore[method-assign,assignment]
+        parser.parse_args = partial(self._parse_known, parser)  # type: ignore[method-assign,assignment]
         _add(parser, "--config-file", "-C", action="append", default=[], help="JSON or YAML file")
         parser.formatter_class = argparse.RawTextHelpFormatter
         count = -1
         while count != len(self.entries):  # reading a value may import a module that declares more
             count = len(self.entries)
-            for path, param in list(self.entries.items()):
-                bare = {"nargs": "?", "const": True} if param.is_flag else {}
-                _add(parser, f"--{'.'.join(path)}", help=argparse.SUPPRESS, **bare)
+            for path in list(self.entries):
+                _add(parser, f"--{'.'.join(path)}", help=argparse.SUPPRESS)
             self.collect_argparse_args(parser, disable_help=True)
         parser.epilog = self.help_tables()
         return self
@@ -94,11 +93,25 @@ class SharedConfig(Config):  # type: ignore[misc]
     ) -> "SharedConfig":
         """Files, then options in ``sys.argv`` as ``parser`` reads them, then the environment."""
         hidden = _HELP_WORDS if disable_help else ()
-        given = vars(_parse_known(parser, [word for word in sys.argv[1:] if word not in hidden]))
+        given = vars(
+            self._parse_known(parser, [word for word in sys.argv[1:] if word not in hidden])
+        )
         for fname in given.pop("config_file", []):
             self.collect_config_file(fname)
         self.collect({name: value for name, value in given.items() if value is not None})
         return self.collect_env_variables()
+
+    def _parse_known(
+        self,
+        parser: argparse.ArgumentParser,
+        args: list[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> argparse.Namespace:
+        """``parse_args`` that passes over unknown words; flags may stand bare or have a value."""
+        bare = {f"--{name}" for name in self.flags()}
+        words = sys.argv[1:] if args is None else args
+        words = [f"{word}=true" if word in bare else word for word in words]
+        return parser.parse_known_args(words, namespace)[0]
 
     def names(self) -> set[str]:
         """Full names of all declared options."""
@@ -187,14 +200,6 @@ def _param(option: Option) -> Param:
         required=option.required,
         is_flag=option.kind == "flag",
     )
-
-
-def _parse_known(
-    parser: argparse.ArgumentParser,
-    args: list[str] | None = None,
-    namespace: argparse.Namespace | None = None,
-) -> argparse.Namespace:
-    return parser.parse_known_args(args, namespace)[0]
 
 
 def _add(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> None:

@@ -1,0 +1,153 @@
+"""From images to datamodels: train networks on random halves of the digits, fit, score, draw.
+
+    python -m examples.digits.demo --demo.out=demo
+
+Every stage is a command of the package, printed before it runs. Stopped and started again with the
+same options, the demo goes on where it was.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from fastargs import Param, Section
+from fastargs.decorators import param, section
+
+from datamodels import Datamodels
+from datamodels.analysis.pictures import plot_top_examples
+from datamodels.errors import DatamodelsError
+from datamodels.training import Store
+from datamodels.training.utils import make_config
+from examples.digits.data import load_digits
+from examples.digits.workers import train_missing
+
+Section("demo", "the demo on scikit-learn's digits").params(
+    out=Param(str, "folder for everything the demo makes", default="demo"),
+    models=Param(int, "networks to train, at least 50", default=2000),
+    workers=Param(int, "worker processes", default=os.cpu_count() or 1),
+)
+
+SPEC = Path(__file__).with_name("spec.json")
+MIN_MODELS = 50
+
+
+class StageError(DatamodelsError):
+    """A command of the demo failed; it has said why."""
+
+
+@section("demo")
+@param("out")
+@param("models")
+@param("workers")
+def demo(out: str, models: int, workers: int) -> None:
+    """Run every stage that is not done yet."""
+    if models < MIN_MODELS or workers < 1:
+        raise DatamodelsError(
+            f"demo.models={models} must be at least {MIN_MODELS}, demo.workers={workers} at least 1"
+        )
+    began = time.monotonic()
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of ten models six and a half fit, one and a half choose lambda, and two are held out.
+    held_out = models // 5
+    num_val = models * 4 // 25
+    num_train = models - held_out - num_val
+
+    store = train(folder, models, workers)
+    fit(folder, store, num_train, num_val)
+    score(folder, store, held_out)
+    report = draw(folder)
+    print(f"\nDone in {time.monotonic() - began:.0f} s. The report: {report}")
+
+
+def train(folder: Path, models: int, workers: int) -> Store:
+    """Make the store and fill it."""
+    spec = json.loads(SPEC.read_text()) | {"num_models": models}
+    (folder / "spec.json").write_text(json.dumps(spec, indent=4) + "\n")
+    headline("1. A store for the masks and outputs of all networks")
+    run("training.initialize_store", f"--logging.logdir={folder / 'store'}",
+        f"--logging.spec={folder / 'spec.json'}")  # fmt: skip
+    store = Store.open(folder / "store")
+    headline(f"2. Train {len(store.missing())} networks, each on its own half of the images")
+    train_missing(store, "examples.digits.train_digits", workers, [])
+    accuracy = store["accuracy"][:].mean()
+    print(f"{models} networks, test accuracy {accuracy:.3f} on average")
+    return store
+
+
+def fit(folder: Path, store: Store, num_train: int, num_val: int) -> None:
+    """A datamodel for every test image."""
+    headline("3. For every test image, a sparse linear model from mask to margin")
+    if (folder / "datamodels").exists():
+        print(f"{folder / 'datamodels'} is there already")
+        return
+    run("regression.compute_datamodels", f"--data.data_path={store.path}",
+        f"--data.num_train={num_train}", f"--data.num_val={num_val}", "--cfg.k=50",
+        "--cfg.eps=1e-2", f"--cfg.out_dir={folder / 'datamodels'}")  # fmt: skip
+
+
+def score(folder: Path, store: Store, held_out: int) -> None:
+    """The linear datamodeling score on models that took no part in the fit."""
+    headline(f"4. How well do they rank {held_out} networks they have not seen?")
+    scores = folder / "lds.npy"
+    scores.unlink(missing_ok=True)
+    first = store.num_models - held_out
+    run("evaluation.lds", f"--lds.datamodels={folder / 'datamodels' / 'datamodels.pt'}",
+        f"--lds.store={store.path}", f"--lds.rows={first}-{store.num_models - 1}",
+        f"--lds.out={scores}")  # fmt: skip
+
+
+def draw(folder: Path) -> Path:
+    """For some test images, the training images that help and hurt most."""
+    digits = load_digits()
+    datamodels = Datamodels.load(folder / "datamodels" / "datamodels.pt")
+    lds = np.load(folder / "lds.npy")
+    spread = Store.open(folder / "store")["margins"][:].std(axis=0)
+    targets = most_variable(spread, digits.test_labels, 8)
+    return plot_top_examples(
+        datamodels.weight,
+        digits.train_images,
+        digits.train_labels,
+        digits.test_images,
+        digits.test_labels,
+        targets,
+        path=folder / "report.png",
+        notes=[f"LDS {lds[t]:.2f}" for t in targets],
+        title="Training images that help and hurt the networks on eight test images",
+        output="margin",
+        cmap="gray_r",
+        overwrite=True,
+    )
+
+
+def most_variable(spread: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """Of the test images whose output depends most on the subset, one a digit, n in all."""
+    best = [max(np.flatnonzero(labels == digit), key=lambda t: spread[t]) for digit in range(10)]
+    return sorted(sorted(map(int, best), key=lambda t: -spread[t])[:n], key=lambda t: labels[t])
+
+
+def headline(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def run(command: str, *options: str) -> None:
+    """Run a command of the package, shown as the user would type it."""
+    words = ["-m", f"datamodels.{command}", *options]
+    print("$", shlex.join(["python", *words]), flush=True)
+    if subprocess.run([sys.executable, *words]).returncode:
+        raise StageError(f"datamodels.{command} failed; see above")
+
+
+if __name__ == "__main__":
+    make_config(quiet=True)
+    try:
+        demo()
+    except DatamodelsError as error:
+        raise SystemExit(f"demo: error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\ninterrupted; run the same command again to go on") from None

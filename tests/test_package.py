@@ -1,0 +1,71 @@
+import importlib
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import datamodels
+from datamodels.cli.catalogue import COMMANDS
+from tests.conftest import ROOT, assert_fails
+
+MODULES = [command.module for command in COMMANDS]
+
+
+def test_import_loads_nothing_heavy():
+    code = "import sys, datamodels; print(*sorted(set(sys.modules) & {'torch', 'numba', 'numpy'}))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert said.stdout.strip() == "", said
+
+
+def test_public_names_exist_and_unknown_ones_do_not():
+    for name in datamodels.__all__:
+        assert getattr(datamodels, name) is not None
+    assert not hasattr(datamodels, "nothing")
+
+
+def test_it_is_typed():
+    assert (Path(datamodels.__file__).parent / "py.typed").exists()
+
+
+def test_the_commands_are_listed_a_line_each(run):
+    result = run("")
+    assert result.returncode == 0
+    for module in MODULES:
+        assert sum(module in line for line in result.stdout.splitlines()) == 1
+    assert_fails(run("", "nonsense"), 2, "nonsense")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_command_explains_itself(run, module):
+    short = module.removeprefix("datamodels.")
+    told = run(short, "--help")
+    assert told.returncode == 0
+    assert told.stderr == ""  # no warning of a name imported twice
+    command = next(command for command in COMMANDS if command.module == module)
+    for name in command.options():
+        assert name in told.stdout
+    assert run(short, "--version").stdout.strip() == f"datamodels {datamodels.__version__}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_missing_required_option_is_a_failure(run, module):
+    assert_fails(run(module.removeprefix("datamodels.")), 2, "is required")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_misspelled_option_names_the_nearest(run, module):
+    command = next(command for command in COMMANDS if command.module == module)
+    option = max(command.options(), key=len)
+    misspelled = option[:-2] + option[-1]
+    result = run(module.removeprefix("datamodels."), f"--{misspelled}=1")
+    assert_fails(result, 2, f"did you mean --{option}?")
+
+
+def test_modules_and_functions_never_share_a_name():
+    for package in ("training", "regression", "evaluation", "analysis"):
+        exported = vars(importlib.import_module(f"datamodels.{package}"))
+        for name, value in exported.items():
+            if callable(value):
+                assert find_spec(f"datamodels.{package}.{name}") is None, name
