@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datamodels.errors import DatamodelsError, ExistsError
+from datamodels.files import publish, sync_folder
 from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED, Field, Spec
@@ -96,29 +97,6 @@ def _reserve(descriptor: int, size: int, reserve: bool) -> None:
             if error.errno not in _NO_RESERVATION:
                 raise
     os.truncate(descriptor, size)
-
-
-def publish(partial: Path, final: Path) -> None:
-    """Give a finished file its name, unless that name is taken (FileExistsError)."""
-    try:
-        os.link(partial, final)  # unlike a rename, a link never replaces
-        partial.unlink()
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if final.exists():
-            raise FileExistsError(errno.EEXIST, "File exists", str(final)) from None
-        partial.rename(final)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in ``folder`` survive a loss of power."""
-    with contextlib.suppress(OSError):  # some network file systems cannot, and need not
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:

@@ -1,0 +1,454 @@
+"""Pictures of what datamodels say: test images and the training images behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from datamodels.errors import InputError, MissingPackageError, UsageError
+from datamodels.files import new_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAX_ROWS: Final = 200  # a picture may not be higher than 2^16 pixels
+_DPI: Final = 160
+
+# Lengths in inches.
+_TILE: Final = 0.94
+_INSET: Final = 0.045  # white between a frame and its image, so that busy images keep their frame
+_BETWEEN_TILES: Final = 0.16
+_BETWEEN_GROUPS: Final = 0.42
+_BETWEEN_ROWS: Final = 0.24
+_MARGIN: Final = 0.32
+_HEADING: Final = 0.36
+_MIN_WIDTH: Final = 5.6  # of the picture, so that its explanation stays readable at k = 1
+
+# Sizes in points, colours from Okabe and Ito's palette, which colour-blind readers can tell
+# apart; the line style says the same once more.
+_TITLE, _TEXT, _CAPTION = 13.0, 9.0, 8.5
+_LINE: Final = 1.35  # height of a line of text, in its size
+_INK, _GREY, _RULE = "#1a1a1a", "#5f6368", "#d5d8dc"
+_SAME: Final = ("#0072B2", "solid")
+_OTHER: Final = ("#D55E00", (0, (2.2, 1.4)))
+
+
+def plot_top_examples(
+    weight: ArrayLike,
+    train_images: NDArray[Any],
+    train_labels: Sequence[Any] | NDArray[Any],
+    test_images: NDArray[Any],
+    test_labels: Sequence[Any] | NDArray[Any],
+    targets: Sequence[int],
+    *,
+    path: str | Path,
+    k: int = 5,
+    notes: Sequence[str] | None = None,
+    title: str | None = None,
+    output: str = "output",
+    cmap: str = "gray",
+    overwrite: bool = False,
+) -> Path:
+    """Draw, for each target, its test image and the training images that help and hurt it most.
+
+    One row a target: the test image with its label and note, the k training images of the largest
+    positive weights, and the k of the most negative ones, with labels and weights. Fewer than k
+    are drawn where fewer have a weight of that sign. A solid blue frame marks training images of
+    the test image's label, a dashed orange one the others.
+
+    Args:
+        weight: shape (n_train, n_targets), in units of the output; target t is test image t.
+        train_images: shape (n_train, h, w) or (n_train, h, w, 1) in grey, (n_train, h, w, 3) in
+            colour. Only those drawn are read. uint8 colours run from 0 to 255; other values are
+            brought to the range of the images drawn, except colours within 0 to 1.
+        train_labels: n_train ints or strings.
+        test_images: as ``train_images``, shape (n_targets, ...).
+        test_labels: n_targets ints or strings.
+        targets: which targets to draw, in this order.
+        path: the .png to write.
+        k: number of helpful and of harmful training images, at least 1.
+        notes: a short line under each drawn test image, such as ``"LDS 0.43"``.
+        title: a line above the picture.
+        output: what the weights predict, for the explanation, such as ``"margin"``.
+        cmap: matplotlib's name of the grey scale; ``"gray_r"`` draws large values dark.
+        overwrite: replace a file that stands at ``path``.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+        ExistsError: there is a file at ``path`` and ``overwrite`` is False.
+        MissingFileError: the folder of ``path`` does not exist.
+        InputError, UsageError: arrays that do not fit together, or arguments out of range.
+    """
+    path = _checked_path(path)
+    weight = np.asarray(weight)
+    _check_sizes(weight, train_images, train_labels, test_images, test_labels)
+    _check_choice(weight, targets, k, notes)
+    rows = [
+        _Row(
+            test=_Tile(test_images[t], _one_line(test_labels[t]), notes[i] if notes else ""),
+            helps=_tiles(helpful(weight[:, t], k), weight[:, t], train_images, train_labels),
+            hurts=_tiles(harmful(weight[:, t], k), weight[:, t], train_images, train_labels),
+        )
+        for i, t in enumerate(targets)
+    ]
+    with new_file(path, overwrite=overwrite) as partial:
+        _Picture(rows, k, title, output, cmap).draw().savefig(partial, format="png", dpi=_DPI)
+    return path
+
+
+def helpful(weight: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Places of the k largest positive weights of one target, largest first; earlier ties first."""
+    order = np.argsort(-weight, kind="stable")[:k]
+    return order[weight[order] > 0]
+
+
+def harmful(weight: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Places of the k most negative weights of one target, most negative first."""
+    return helpful(-weight, k)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """An image with a caption of two parts."""
+
+    image: NDArray[Any]
+    label: str
+    note: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    test: _Tile
+    helps: list[_Tile]
+    hurts: list[_Tile]
+
+    @property
+    def tiles(self) -> list[_Tile]:
+        return [self.test, *self.helps, *self.hurts]
+
+
+def _tiles(
+    examples: NDArray[np.intp],
+    weight: NDArray[Any],
+    images: NDArray[Any],
+    labels: Sequence[Any] | NDArray[Any],
+) -> list[_Tile]:
+    # Three significant digits of the largest weight, and as many decimals for the smaller ones.
+    largest = float(np.abs(weight).max(initial=0))
+    decimals = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 0
+    style = f"+,.{decimals}f" if decimals <= 5 else "+.1e"
+    return [
+        _Tile(
+            images[j],
+            _one_line(labels[j]),
+            format(float(weight[j]), style).replace("-", "\N{MINUS SIGN}"),
+        )
+        for j in examples
+    ]
+
+
+class _Picture:
+    """Places everything in inches from the top left corner, and draws it."""
+
+    def __init__(self, rows: list[_Row], k: int, title: str | None, output: str, cmap: str) -> None:
+        self.rows, self.k, self.cmap = rows, k, cmap
+        self.ruler = _Ruler()
+        self.scale = _value_range([tile.image for row in rows for tile in row.tiles])
+        height, width = rows[0].test.image.shape[:2]
+        pixel = (_TILE - 2 * _INSET) / max(height, width)
+        self.tile_width = width * pixel + 2 * _INSET
+        self.tile_height = height * pixel + 2 * _INSET
+        # A caption may be a little wider than its tile, but must not touch its neighbour.
+        self.caption_width = max(self.tile_width, 0.75) + _BETWEEN_TILES * 0.6
+        self.pitch = self.caption_width + _BETWEEN_TILES * 0.4
+        self.group_width = k * self.pitch
+        self.helps_x = _MARGIN + self.pitch + _BETWEEN_GROUPS
+        self.hurts_x = self.helps_x + self.group_width + _BETWEEN_GROUPS
+        right = self.hurts_x + self.group_width - (self.pitch - self.tile_width)
+        self.width = max(right + _MARGIN, _MIN_WIDTH)
+
+        text_width = self.width - 2 * _MARGIN
+        explanation = (
+            f"The number under a training image is its weight: how much the {output} for the test "
+            "image is predicted to change when this image joins the training set."
+        )
+        self.title = self.ruler.wrap(title, text_width, _TITLE, bold=True) if title else []
+        self.explanation = self.ruler.wrap(explanation, text_width, _TEXT)
+        self.labels = {
+            label: self.ruler.wrap(label, self.caption_width, _CAPTION, bold=True, max_lines=2)
+            for label in {tile.label for row in rows for tile in row.tiles}
+        }
+        label_lines = max(len(lines) for lines in self.labels.values())
+        note_lines = 1 if any(tile.note for row in rows for tile in row.tiles) else 0
+        self.caption_height = 0.06 + (label_lines + note_lines) * _inches(_CAPTION)
+        self.row_height = self.tile_height + self.caption_height + _BETWEEN_ROWS
+        self.rows_y = (
+            _MARGIN
+            + (len(self.title) * _inches(_TITLE) + 0.1 if self.title else 0.0)
+            + len(self.explanation) * _inches(_TEXT)
+            + 0.42  # the key to the frames
+            + _HEADING
+        )
+        self.height = self.rows_y + len(rows) * self.row_height - _BETWEEN_ROWS + _MARGIN
+
+    def draw(self) -> "Figure":
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self._draw_head()
+        for number, row in enumerate(self.rows):
+            top = self.rows_y + number * self.row_height
+            if number > 0:
+                self._rule(_MARGIN, self.width - _MARGIN, top - _BETWEEN_ROWS / 2)
+            self._draw_row(row, top)
+        return self.figure
+
+    def _draw_head(self) -> None:
+        y = _MARGIN
+        for line in self.title:
+            self._text(_MARGIN, y, line, size=_TITLE, bold=True)
+            y += _inches(_TITLE)
+        y += 0.1 if self.title else 0.0
+        for line in self.explanation:
+            self._text(_MARGIN, y, line, size=_TEXT, color=_GREY)
+            y += _inches(_TEXT)
+        self._draw_key(y + 0.1)
+        heading_y = self.rows_y - _HEADING + 0.02
+        self._heading(_MARGIN, self.pitch, heading_y, ["test image", "test"])
+        for x, word in ((self.helps_x, "help"), (self.hurts_x, "hurt")):
+            wordings = [f"training images that {word} most", f"{word} most", word]
+            self._heading(x, self.group_width, heading_y, wordings)
+
+    def _draw_key(self, y: float) -> None:
+        x = _MARGIN
+        for style, words in ((_SAME, "same label as the test image"), (_OTHER, "another label")):
+            self._frame(x + 0.02, y + 0.01, 0.13, 0.13, style, line=1.6)
+            self._text(x + 0.24, y, words, size=_TEXT, color=_GREY)
+            x += 0.24 + self.ruler.width(words, _TEXT) + 0.3
+
+    def _heading(self, x: float, width: float, y: float, wordings: list[str]) -> None:
+        """The longest of the wordings that fits, over a rule that spans its group."""
+        fitting = [w for w in wordings if self.ruler.width(w, _TEXT, bold=True) <= width]
+        self._text(x, y, (fitting or wordings[-1:])[0], size=_TEXT, bold=True)
+        right = x + width - (self.pitch - self.tile_width)
+        self._rule(x, max(right, x + self.tile_width), y + 0.23, color=_INK)
+
+    def _draw_row(self, row: _Row, top: float) -> None:
+        self._draw_tile(row.test, _MARGIN, top, (_GREY, "solid"), line=1.0)
+        for left, tiles in ((self.helps_x, row.helps), (self.hurts_x, row.hurts)):
+            for place, tile in enumerate(tiles):
+                style = _SAME if tile.label == row.test.label else _OTHER
+                self._draw_tile(tile, left + place * self.pitch, top, style, line=2.0)
+            if not tiles:
+                middle = top + self.tile_height / 2 - _inches(_CAPTION) / 2
+                self._text(left, middle, "none", size=_CAPTION, color=_GREY)
+
+    def _draw_tile(
+        self, tile: _Tile, x: float, y: float, style: tuple[str, Any], *, line: float
+    ) -> None:
+        self._frame(x, y, self.tile_width, self.tile_height, style, line=line)
+        axes = self.figure.add_axes(
+            self._box(
+                x + _INSET, y + _INSET, self.tile_width - 2 * _INSET, self.tile_height - 2 * _INSET
+            )
+        )
+        axes.set_axis_off()
+        low, high = self.scale
+        image = np.clip((tile.image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
+        image = image[..., 0] if image.shape[2:] == (1,) else image
+        axes.imshow(image, cmap=self.cmap, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        middle, y = x + self.tile_width / 2, y + self.tile_height + 0.06
+        for words in self.labels[tile.label]:
+            self._text(middle, y, words, size=_CAPTION, bold=True, align="center")
+            y += _inches(_CAPTION)
+        note = self.ruler.shorten(tile.note, self.caption_width, _CAPTION)
+        self._text(middle, y, note, size=_CAPTION, color=_GREY, align="center")
+
+    def _frame(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        style: tuple[str, Any],
+        *,
+        line: float,
+    ) -> None:
+        from matplotlib.patches import Rectangle
+
+        left, bottom, width, height = self._box(x, y, width, height)
+        colour, line_style = style
+        self.figure.add_artist(
+            Rectangle(
+                (left, bottom),
+                width,
+                height,
+                fill=False,
+                edgecolor=colour,
+                linestyle=line_style,
+                linewidth=line,
+            )
+        )
+
+    def _box(
+        self, x: float, y: float, width: float, height: float
+    ) -> tuple[float, float, float, float]:
+        """(left, bottom, width, height) in matplotlib's shares of the figure."""
+        bottom = 1 - (y + height) / self.height
+        return (x / self.width, bottom, width / self.width, height / self.height)
+
+    def _text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: float,
+        color: str = _INK,
+        bold: bool = False,
+        align: str = "left",
+    ) -> None:
+        """One line of text with its top at y."""
+        self.figure.text(
+            x / self.width,
+            1 - y / self.height,
+            words,
+            fontsize=size,
+            color=color,
+            fontweight="bold" if bold else "normal",
+            ha=align,
+            va="top",
+            parse_math=False,  # a label may hold a dollar sign
+        )
+
+    def _rule(self, left: float, right: float, y: float, *, color: str = _RULE) -> None:
+        from matplotlib.lines import Line2D
+
+        x = [left / self.width, right / self.width]
+        height = 1 - y / self.height
+        self.figure.add_artist(Line2D(x, [height, height], color=color, linewidth=0.7))
+
+
+class _Ruler:
+    """Measures text, so that none is clipped or runs into its neighbour."""
+
+    def __init__(self) -> None:
+        from matplotlib.backends import backend_agg
+
+        renderer: Any = backend_agg.RendererAgg
+        # At the resolution of the picture: hinting makes the widths depend on it.
+        self.renderer = renderer(8, 8, _DPI)
+
+    def width(self, text: str, size: float, *, bold: bool = False) -> float:
+        """Width in inches of one line in the default font."""
+        from matplotlib.font_manager import FontProperties
+
+        font = FontProperties(size=size, weight="bold" if bold else "normal")
+        return float(self.renderer.get_text_width_height_descent(text, font, False)[0]) / _DPI
+
+    def shorten(self, text: str, width: float, size: float, *, bold: bool = False) -> str:
+        """The text, cut short with an ellipsis if it is wider than ``width``."""
+        if self.width(text, size, bold=bold) <= width:
+            return text
+        while text and self.width(text + "…", size, bold=bold) > width:
+            text = text[:-1]
+        return text.rstrip() + "…"
+
+    def wrap(
+        self, text: str, width: float, size: float, *, bold: bool = False, max_lines: int = 1_000
+    ) -> list[str]:
+        """Lines of at most ``width``; what is too long for one line, or too much, is shortened."""
+        lines: list[str] = []
+        for word in text.split():
+            longer = f"{lines[-1]} {word}" if lines else word
+            if lines and (self.width(longer, size, bold=bold) <= width or len(lines) == max_lines):
+                lines[-1] = longer
+            else:
+                lines.append(word)
+        return [self.shorten(line, width, size, bold=bold) for line in lines] or [""]
+
+
+def _inches(size: float) -> float:
+    """Height of a line of text of this size in points."""
+    return size * _LINE / 72
+
+
+def _one_line(label: object) -> str:
+    return " ".join(str(label).split())
+
+
+def _value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
+    """The values that are drawn as black and white (grey images may be drawn the other way)."""
+    in_colour = images[0].shape[2:] == (3,)
+    if in_colour and all(image.dtype == np.uint8 for image in images):
+        return 0.0, 255.0
+    low = min(float(image.min()) for image in images)
+    high = max(float(image.max()) for image in images)
+    if in_colour and low >= 0 and high <= 1:
+        return 0.0, 1.0
+    return low, high if high > low else low + 1.0
+
+
+def _checked_path(path: str | Path) -> Path:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingPackageError(
+            "pictures need matplotlib: pip install 'datamodels[plots]'"
+        ) from None
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: a picture is written as PNG, so its name must end in .png")
+    return path
+
+
+def _check_sizes(
+    weight: NDArray[Any],
+    train_images: NDArray[Any],
+    train_labels: Sequence[Any] | NDArray[Any],
+    test_images: NDArray[Any],
+    test_labels: Sequence[Any] | NDArray[Any],
+) -> None:
+    if weight.ndim != 2:
+        raise InputError(f"weight of shape {weight.shape}: expected (n_train, n_targets)")
+    for name, images, labels, n in (
+        ("train", train_images, train_labels, weight.shape[0]),
+        ("test", test_images, test_labels, weight.shape[1]),
+    ):
+        if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))):
+            raise InputError(
+                f"{name}_images of shape {images.shape}: expected (n, h, w), (n, h, w, 1) in grey "
+                "or (n, h, w, 3) in colour"
+            )
+        if len(images) != n or len(labels) != n:
+            raise InputError(
+                f"weight of shape {weight.shape} needs {n} {name} images and labels, "
+                f"got {len(images)} images and {len(labels)} labels"
+            )
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise InputError(
+            f"training images of shape {train_images.shape[1:]} and test images of shape "
+            f"{test_images.shape[1:]}: both must be alike"
+        )
+
+
+def _check_choice(
+    weight: NDArray[Any], targets: Sequence[int], k: int, notes: Sequence[str] | None
+) -> None:
+    if k < 1:
+        raise UsageError(f"k={k} is out of range: it must be at least 1")
+    if not 1 <= len(targets) <= _MAX_ROWS:
+        raise UsageError(f"{len(targets)} targets: a picture shows 1 to {_MAX_ROWS}")
+    if notes is not None and len(notes) != len(targets):
+        raise UsageError(f"{len(notes)} notes for {len(targets)} targets: give one for each")
+    for target in targets:
+        if not 0 <= target < weight.shape[1]:
+            raise UsageError(f"target {target} is out of range: there are {weight.shape[1]}")
+        if not np.isfinite(weight[:, target]).all():
+            raise InputError(f"a weight of target {target} is not finite")

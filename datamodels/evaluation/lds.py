@@ -1,0 +1,60 @@
+"""``python -m datamodels.evaluation.lds``: score datamodels on models they have not seen."""
+
+import sys
+
+import numpy as np
+
+from datamodels.cli.catalogue import LDS
+from datamodels.cli.runner import Values, run
+from datamodels.errors import UsageError
+from datamodels.evaluation.held_out import read_held_out, read_weights
+from datamodels.evaluation.scoring import LinearDatamodelingScore as LinearDatamodelingScore
+from datamodels.evaluation.scoring import linear_datamodeling_score as linear_datamodeling_score
+from datamodels.evaluation.scoring import score_weights as score_weights
+from datamodels.files import new_file, refuse_existing
+from datamodels.training.indices import parse_indices
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(LDS, _score)
+
+
+def _score(values: Values) -> None:
+    datamodels, scores = values["lds.datamodels"], values["lds.scores"]
+    if (datamodels is None) == (scores is None):
+        raise UsageError(
+            "give one of --lds.datamodels=datamodels.pt and --lds.scores=scores.npy"
+            + (", not both" if scores is not None else "")
+        )
+    out = values["lds.out"]
+    if out is not None:
+        refuse_existing(out)
+    rows = values["lds.rows"]
+    masks, outputs = read_held_out(
+        values["lds.store"],
+        x_name=values["lds.x_name"],
+        y_name=values["lds.y_name"],
+        rows=None if rows is None else parse_indices(rows),
+    )
+    result = score_weights(
+        read_weights(datamodels=datamodels, scores=scores),
+        masks,
+        outputs,
+        exclude_own=values["lds.exclude_own"],
+        n_resamples=values["lds.resamples"],
+        seed=values["lds.seed"],
+    )
+    if out is not None:
+        with new_file(out) as partial, partial.open("wb") as file:
+            np.save(file, result.per_target)
+    print(result)
+    if result.n_constant_predictions:
+        print(
+            f"{result.n_constant_predictions} targets are predicted by a constant and score 0",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
