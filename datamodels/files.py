@@ -1,0 +1,138 @@
+"""Results that appear whole or not at all, and never replace anything.
+
+Files and folders are made under a temporary name beside their place, brought to the disk, and only
+then given their name, which must be free.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def new_file(
+    path: str | Path, *, overwrite: bool = False, size: int | None = None
+) -> Iterator[Path]:
+    """A temporary file to fill, which stands at ``path`` once the block ends without an error.
+
+    ExistsError when the name is taken and ``overwrite`` is not set; MissingFileError when there is
+    no such folder; DatamodelsError when the disk is full (``size``, in bytes, is for its message)
+    or refuses.
+    """
+    path = Path(path)
+    _check_place(path, overwrite)
+    temporary = _temporary(path)
+    try:
+        with disk_errors(path, size):
+            temporary.open("xb").close()  # by open, not mkstemp, whose files only the owner reads
+        yield temporary
+        with disk_errors(path, size):
+            _sync(temporary)
+            if overwrite:
+                temporary.replace(path)
+            else:
+                publish(temporary, path)
+            sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # never there, or the disk is gone: the first error says it better
+            temporary.unlink()
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill, which stands at ``path`` once the block ends without an error.
+
+    Folders above it are made as needed. ExistsError when the name is taken.
+    """
+    path = Path(path)
+    refuse_existing(path)
+    temporary = _temporary(path)
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+        yield temporary
+        with disk_errors(path):
+            for file in sorted(temporary.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            refuse_existing(path)  # a rename would replace an empty folder
+            temporary.rename(path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """ExistsError when the name is taken."""
+    if os.path.lexists(path):
+        raise ExistsError(f"{path} exists already, and nothing is overwritten; name another place")
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, unless that is taken: ``FileExistsError`` then."""
+    try:
+        os.link(temporary, path)  # unlike a rename, a link never replaces
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here (exFAT, some network and FUSE mounts): claim the name
+        path.open("xb").close()
+        try:
+            temporary.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+    else:
+        temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in ``folder`` survive a loss of power."""
+    with suppress(OSError):  # some file systems cannot, and need not
+        _sync(folder)
+
+
+@contextmanager
+def disk_errors(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turn what the operating system says about ``path`` into errors with a remedy."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise ExistsError(f"{path} appeared meanwhile; nothing is overwritten") from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            needed = "more" if size is None else f"{size / 2**20:.0f} MiB, more"
+            raise DatamodelsError(
+                f"{path} needs {needed} than {path.parent} has room for ({error.strerror}). Free "
+                "some, or name a place on another disk"
+            ) from error
+        raise DatamodelsError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        refuse_existing(path)
+    if not path.parent.is_dir():
+        raise MissingFileError(f"the folder {path.parent} does not exist; make it first")
+
+
+def _temporary(path: Path) -> Path:
+    # 60 characters of the name leave room for the rest, whatever their encoding; the suffix stays,
+    # as some writers choose their format by it.
+    return path.with_name(f".{path.stem[:60]}.{secrets.token_hex(4)}.partial{path.suffix[:20]}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
