@@ -4,7 +4,7 @@ from tqdm import tqdm
 
 
 class ProgressLine:
-    """Call it with ``(stage, done, total)``; shows one line, and nothing where there is no terminal."""
+    """Call it with ``(stage, done, total)``: one line, and nothing where there is no terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None

@@ -8,11 +8,15 @@ from datamodels.cli.catalogue import LDS
 from datamodels.cli.runner import Values, run
 from datamodels.errors import UsageError
 from datamodels.evaluation.held_out import read_held_out, read_weights
-from datamodels.evaluation.scoring import LinearDatamodelingScore as LinearDatamodelingScore
-from datamodels.evaluation.scoring import linear_datamodeling_score as linear_datamodeling_score
-from datamodels.evaluation.scoring import score_weights as score_weights
+from datamodels.evaluation.scoring import (
+    LinearDatamodelingScore,
+    linear_datamodeling_score,
+    score_weights,
+)
 from datamodels.files import new_file, refuse_existing
 from datamodels.training.indices import parse_indices
+
+__all__ = ["LinearDatamodelingScore", "linear_datamodeling_score", "main", "score_weights"]
 
 
 def main() -> int:

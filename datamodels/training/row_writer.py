@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -128,9 +129,8 @@ def _open_for_writing(path: Path) -> int:
 
 
 _UNLOCK = getattr(fcntl, "F_UNLCK", 0)
-_SET_LOCK: int | None = getattr(
-    fcntl, "F_OFD_SETLK", None
-)  # locks of the descriptor, not of the process
+# Locks of the descriptor, not of the process; only Linux's struct flock is known here.
+_SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" else None
 
 
 def _set_lock(descriptor: int, offset: int, kind: int) -> None:

@@ -139,7 +139,7 @@ def run(command: str, *options: str) -> None:
     """Run a command of the package, shown as the user would type it."""
     words = ["-m", f"datamodels.{command}", *options]
     print("$", shlex.join(["python", *words]), flush=True)
-    if subprocess.run([sys.executable, *words]).returncode:
+    if subprocess.run([sys.executable, *words], check=False).returncode:
         raise StageError(f"datamodels.{command} failed; see above")
 
 

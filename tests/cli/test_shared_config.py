@@ -84,7 +84,9 @@ def test_a_flag_in_a_file_is_not_overruled_by_its_absence(monkeypatch, tmp_path)
 
 def test_precedence(monkeypatch, tmp_path):
     for name, value in (("a", 1), ("b", 2)):
-        (tmp_path / f"{name}.yml").write_text(f"s:\n  file: {value}\n  cli: {value}\n  env: {value}\n")
+        (tmp_path / f"{name}.yml").write_text(
+            f"s:\n  file: {value}\n  cli: {value}\n  env: {value}\n"
+        )
     Section("s").params(**{name: Param(int, default=0) for name in ("file", "cli", "env", "none")})
     argv(monkeypatch, "-C", str(tmp_path / "a.yml"), "-C", str(tmp_path / "b.yml"),
          "--s.cli=3", "--s.env=3")  # fmt: skip

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mains import row
 
 from datamodels.training.store import Store
 from tests.conftest import ROOT, assert_fails
+from tests.training.mains import row
 
 HERE = str(Path(__file__).parent)
 
@@ -97,7 +97,9 @@ def test_a_row_that_kills_its_process_does_not_stop_the_watched_rest(work, store
 
 def test_the_timeout_counts_for_each_row_alone(work, store):
     how = "0:sleep,1:sleep,2:sleep"
-    assert work("--worker.indices=0-2", f"--play.how={how}", "--worker.job_timeout=3").returncode == 0
+    assert (
+        work("--worker.indices=0-2", f"--play.how={how}", "--worker.job_timeout=3").returncode == 0
+    )
     assert_rows(store, {0, 1, 2})
 
 

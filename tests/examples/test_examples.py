@@ -1,0 +1,99 @@
+"""The examples, run as the README says."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from datamodels import Datamodels
+from datamodels.training import Store
+from tests.conftest import ROOT
+
+BIN = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
+
+
+def shell(*words, **settings):
+    return subprocess.run(
+        words, cwd=ROOT, env={**os.environ, "PATH": BIN}, capture_output=True, text=True, **settings
+    )
+
+
+def test_minimal_example():
+    result = shell("bash", "examples/minimal/example.sh")
+    assert result.returncode == 0, result.stderr
+    assert "1 of 10 rows are complete" in result.stdout
+
+
+def test_minimal_check_finds_a_wrong_row_and_an_empty_store(tmp_path):
+    def python(*words):
+        return shell(sys.executable, "-m", *words)
+
+    store = f"--logging.logdir={tmp_path / 's'}"
+    python("datamodels.training.initialize_store", store,
+           "--logging.spec=examples/minimal/spec.json")  # fmt: skip
+    check = ["examples.minimal.check", f"--checking.logdir={tmp_path / 's'}"]
+    assert python(*check, "--trainer.multiple=2").returncode == 1
+    made = python("datamodels.worker", "--worker.index=0", f"--worker.logdir={tmp_path / 's'}",
+                  "--worker.main_import=examples.minimal.train_minimal",
+                  "--trainer.multiple=2")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    row = np.load(tmp_path / "s" / "random_numbers.npy")[0]
+    assert row.dtype == np.uint8
+    assert (row == 2).all()
+    assert row.shape == (256,)
+    assert python(*check, "--trainer.multiple=2").returncode == 0
+    assert python(*check, "--trainer.multiple=3").returncode == 1
+    assert python(*check).returncode == 2
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The digits demo with few models, run twice."""
+    out = tmp_path_factory.mktemp("demo")
+    words = [sys.executable, "-m", "examples.digits.demo", f"--demo.out={out}", "--demo.models=60"]
+    first = shell(*words)
+    rows = np.load(out / "store" / "margins.npy")
+    (out / "report.png").rename(out / "first.png")
+    return out, first, rows, shell(*words)
+
+
+def test_the_demo_ends_by_naming_its_report(demo):
+    out, first, _, again = demo
+    for result in (first, again):
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert result.stdout.splitlines()[-1].endswith(f"The report: {out / 'report.png'}")
+        assert "LDS 0." in result.stdout
+    assert (out / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_started_again_it_goes_on_where_it_was(demo):
+    out, _, rows, again = demo
+    assert "Train 0 networks" in again.stdout
+    np.testing.assert_array_equal(rows, np.load(out / "store" / "margins.npy"))
+
+
+def test_the_networks_learn_and_the_datamodels_fit(demo):
+    out, *_ = demo
+    store = Store.open(out / "store")
+    assert store.completed.all()
+    assert store["accuracy"][:].mean() > 0.9
+    masks = store["masks"][:]
+    assert (masks.sum(axis=1) == 718).all()
+    assert len(np.unique(masks, axis=0)) == 60
+    assert Datamodels.load(out / "datamodels" / "datamodels.pt").weight.shape == (1437, 360)
+
+
+def test_a_row_is_a_function_of_its_index_alone(demo, tmp_path):
+    """Row 7 of a fresh store, made alone, is row 7 of the demo's."""
+    out, *_ = demo
+    shell(sys.executable, "-m", "datamodels.training.initialize_store",
+          f"--logging.logdir={tmp_path}", f"--logging.spec={out / 'spec.json'}")  # fmt: skip
+    done = shell(sys.executable, "-m", "datamodels.training.worker", "--worker.index=7",
+                 f"--worker.logdir={tmp_path}",
+                 "--worker.main_import=examples.digits.train_digits")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for key in ("masks", "margins", "train_margins"):
+        here, there = (np.load(folder / f"{key}.npy")[7] for folder in (tmp_path, out / "store"))
+        np.testing.assert_allclose(here, there, atol=1e-3)  # threads may add in another order
