@@ -1,5 +1,7 @@
 """One progress line for work that has stages."""
 
+from typing import Any
+
 from tqdm import tqdm
 
 
@@ -7,7 +9,7 @@ class ProgressLine:
     """Call it with ``(stage, done, total)``: one line, and nothing where there is no terminal."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:

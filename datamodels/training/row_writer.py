@@ -9,6 +9,7 @@ complete is complete, whatever kills the process.
 
 import contextlib
 import errno
+import fcntl
 import os
 import struct
 import sys
@@ -23,11 +24,6 @@ from datamodels.errors import DatamodelsError
 from datamodels.npy_file import NpyHeader, read_header
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where O_DSYNC is missing too
-    fcntl = None  # type: ignore[assignment]
 
 _WRITE_ONLY = os.O_WRONLY | getattr(os, "O_DSYNC", os.O_SYNC) | getattr(os, "O_CLOEXEC", 0)
 _LOCK_PATIENCE = 60.0  # seconds; a row takes milliseconds to write
@@ -118,7 +114,7 @@ class RowWriter:
             yield
         finally:
             if held:
-                _set_lock(descriptor, offset, _UNLOCK)
+                _set_lock(descriptor, offset, fcntl.F_UNLCK)
 
 
 def _open_for_writing(path: Path) -> int:
@@ -128,7 +124,6 @@ def _open_for_writing(path: Path) -> int:
         raise WriteError(f"cannot open {path} for writing: {error.strerror}") from error
 
 
-_UNLOCK = getattr(fcntl, "F_UNLCK", 0)
 # Locks of the descriptor, not of the process; only Linux's struct flock is known here.
 _SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" else None
 

@@ -1,0 +1,141 @@
+"""``python -m datamodels.regression.compute_datamodels``: fit a datamodel for every target."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from datamodels.cli.catalogue import COMPUTE_DATAMODELS
+from datamodels.cli.progress import ProgressLine
+from datamodels.cli.runner import Values, run, section
+from datamodels.cli.shared_config import shared_config
+from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.files import new_folder, refuse_existing
+from datamodels.regression.beton_reader import BetonFile
+from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.fit import FitConfig, FitResult, fit_datamodels, save_logs
+from datamodels.regression.row_source import RowSource
+from datamodels.regression.run_config import RunConfig
+from datamodels.regression.status import Status
+from datamodels.regression.validation_rows import pick_validation_rows
+
+RESULT = "datamodels.pt"
+_SAGA_ONLY = ("cfg.lr", "cfg.num_workers", "early_stopping.check_every", "early_stopping.eps")
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(COMPUTE_DATAMODELS, _compute)
+
+
+def _compute(values: Values) -> int:
+    began = time.monotonic()
+    out_dir = Path(values["cfg.out_dir"])
+    config = _run_config(values)
+    refuse_existing(out_dir)
+    source = open_source(config)
+    check_targets(config, source)
+    train_rows, val_rows = pick_rows(config, source)
+    _say_what_is_ignored()
+    with new_folder(out_dir) as folder:
+        with ProgressLine() as progress:
+            result = fit_datamodels(
+                source, train_rows, val_rows, config.fit, targets=config.targets, progress=progress
+            )
+        config.save(folder)
+        save_logs(folder, result)
+        result.datamodels.save(folder / RESULT)
+    _print_summary(result, config, time.monotonic() - began)
+    print(f"wrote {out_dir / RESULT}")
+    return _status(result, config)
+
+
+def _run_config(values: Values) -> RunConfig:
+    data, cfg = section(values, "data"), section(values, "cfg")
+    end = data.pop("target_end_ind")
+    fit = FitConfig(
+        k=cfg["k"], eps=cfg["eps"], use_bias=cfg["use_bias"], batch_size=cfg["batch_size"]
+    )
+    return RunConfig(**data, target_end_ind=None if end == -1 else end, fit=fit)
+
+
+def open_source(config: RunConfig) -> RowSource:
+    """The rows behind ``config``: of a store's folder, or of a ``.beton`` file."""
+    path = Path(config.data_path)
+    if path.is_dir():
+        return RegressionDataset(path, config.y_name, config.x_name)
+    if not path.exists():
+        raise MissingFileError(
+            f"there is no {path}: data_path names a store's folder, or a .beton file made by "
+            "python -m datamodels.regression.write_dataset"
+        )
+    return BetonFile.open(path)
+
+
+def check_targets(config: RunConfig, source: RowSource) -> None:
+    """UsageError unless the source has the targets that are asked for."""
+    end = config.target_end_ind
+    if config.target_start_ind >= source.n_targets or (end or 0) > source.n_targets:
+        raise UsageError(
+            f"target_start_ind={config.target_start_ind} and target_end_ind="
+            f"{-1 if end is None else end}: {config.data_path} has {source.n_targets} targets, 0 "
+            f"to {source.n_targets - 1}; end=-1 takes all from the start on"
+        )
+
+
+def pick_rows(config: RunConfig, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation rows, among the first num_train + num_val of the source."""
+    used = config.num_train + config.num_val
+    if used > source.n_rows:
+        raise InputError(
+            f"num_train={config.num_train} and num_val={config.num_val} need {used} complete rows; "
+            f"{config.data_path} has {source.n_rows}. Lower one, or train the missing "
+            f"{used - source.n_rows}"
+        )
+    val_rows = pick_validation_rows(used, config.num_val, config.seed)
+    return np.setdiff1d(np.arange(used), val_rows), val_rows
+
+
+def _say_what_is_ignored() -> None:
+    given = shared_config().content
+    ignored = [name for name in _SAGA_ONLY if tuple(name.split(".")) in given]
+    if ignored:
+        print(
+            f"note: {', '.join(ignored)} belong to the SAGA solver; this one stops on the duality "
+            "gap and takes no step size",
+            file=sys.stderr,
+        )
+
+
+def _print_summary(result: FitResult, config: RunConfig, seconds: float) -> None:
+    final = result.final
+    nonzero = np.percentile(final["weight_nz"], (0, 50, 100))
+    print(
+        f"{result.datamodels.n_targets} datamodels of {result.datamodels.n_train_examples} "
+        f"training examples, from {config.num_train} + {config.num_val} models"
+    )
+    print(
+        f"  non-zero weights  {nonzero[1]:.0f} in the median, {nonzero[0]:.0f} to {nonzero[2]:.0f}"
+    )
+    print(f"  validation R2     {np.nanmedian(result.validation_r2):.3f} in the median")
+    print(f"  largest gap       {np.nanmax(final['gap']):.1e} of the outputs' variance")
+    print(f"  seconds           {seconds:.1f}")
+
+
+def _status(result: FitResult, config: RunConfig) -> int:
+    """1 when a saved fit is not certified, with a line that says so."""
+    open_ended = np.flatnonzero(result.final["status"] != Status.CONVERGED)
+    if not len(open_ended):
+        return 0
+    print(
+        f"error: {len(open_ended)} targets did not reach the gap {config.fit.final_tol:g} (the "
+        f"first is {open_ended[0] + config.target_start_ind}); see final_lambda/status.npy. Raise "
+        "eps, or fit more models",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,181 @@
+"""Two arrays of a store as the rows of a regression: masks, targets, and which row of the store."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.npy_file import open_map
+from datamodels.regression.beton_writer import write_beton
+from datamodels.regression.moments import DEFAULT_BLOCK_BYTES, read_blocks
+from datamodels.regression.row_source import ArraySource, Progress, silent
+from datamodels.training.layout import StoreLayout
+from datamodels.training.spec import COMPLETED
+from datamodels.training.store import read_flags
+
+
+class RegressionDataset:
+    """The complete rows of a store, in order. Needs just the arrays it names, and no spec.
+
+    Item ``i`` is ``(mask (n_features,), targets (n_targets,) float32, idx)`` for the i-th complete
+    row, row ``idx`` of the store: a map-style data set, as ``torch.utils.data`` and ffcv's writer
+    take them. :meth:`read` gives many rows at once.
+
+    Args:
+        data_dir: the store's folder.
+        y_name: array of outputs, (num_models,) or (num_models, n_targets).
+        x_name: array of covariates, (num_models, n_features).
+        y_slice: only this column of y; -1 takes all.
+        completed_name: array of flags that mark complete rows.
+        ignore_completed: take every row.
+
+    Raises:
+        MissingFileError: a file is missing. InputError: an array is truncated, or its shape does
+            not fit. UsageError: there is no such column.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        y_name: str,
+        x_name: str = "masks",
+        *,
+        y_slice: int = -1,
+        completed_name: str = COMPLETED,
+        ignore_completed: bool = False,
+    ) -> None:
+        layout = StoreLayout(Path(data_dir))
+        flags = None
+        if not ignore_completed:  # read before the maps are opened: see Store
+            flags = read_flags(_existing(layout, completed_name))
+        x = open_map(_existing(layout, x_name))
+        y = open_map(_existing(layout, y_name))
+        if y.ndim == 2 and y_slice != -1:
+            y = y[:, _checked_column(y_slice, y.shape[1], y_name)]
+        elif y_slice > 0:
+            _checked_column(y_slice, 1, y_name)
+        self._arrays = ArraySource(x, y, names=(x_name, y_name))
+        self.idx: NDArray[np.int64] = _complete(flags, len(x), completed_name, Path(data_dir))
+
+    @property
+    def n_store_rows(self) -> int:
+        """Rows of the store, complete or not."""
+        return self._arrays.n_rows
+
+    @property
+    def n_rows(self) -> int:
+        """Complete rows."""
+        return len(self.idx)
+
+    @property
+    def n_features(self) -> int:
+        """Length of a mask: the number of training examples."""
+        return self._arrays.n_features
+
+    @property
+    def n_targets(self) -> int:
+        """Outputs a row."""
+        return self._arrays.n_targets
+
+    @property
+    def mask_dtype(self) -> "np.dtype[Any]":
+        """dtype of the covariates."""
+        return self._arrays.mask_dtype
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Masks (b, n_features) and targets (b, n_targets) of these of the complete rows."""
+        return self._arrays.read(self.idx[rows])
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __getitem__(self, i: int) -> tuple[NDArray[Any], NDArray[np.float32], int]:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"row {i} of {len(self)} complete rows")
+        masks, targets = self.read(np.array([i]))
+        return masks[0], targets[0], int(self.idx[i])
+
+
+def write_dataset(
+    data_dir: str | Path,
+    out_path: str | Path,
+    y_name: str,
+    x_name: str = "masks",
+    *,
+    y_slice: int = -1,
+    completed_name: str = COMPLETED,
+    ignore_completed: bool = False,
+    progress: Progress = silent,
+) -> RegressionDataset:
+    """Write the complete rows of two arrays of a store as an FFCV ``.beton`` file.
+
+    Fields: ``mask`` (dtype of x), ``targets`` (float32), ``idx`` (the row of the store). The file
+    appears whole or not at all; an existing one is never replaced. Errors are those of
+    :class:`RegressionDataset`, ExistsError, and InputError for NaN and infinity.
+    """
+    dataset = RegressionDataset(
+        data_dir,
+        y_name,
+        x_name,
+        y_slice=y_slice,
+        completed_name=completed_name,
+        ignore_completed=ignore_completed,
+    )
+    all_rows = np.arange(dataset.n_rows)
+    blocks = read_blocks(dataset, all_rows, block_bytes=DEFAULT_BLOCK_BYTES)
+
+    def with_idx() -> Any:
+        done = 0
+        for block in blocks:
+            yield block.masks, block.outputs, dataset.idx[done : done + len(block.masks)]
+            done += len(block.masks)
+            progress("rows", done, dataset.n_rows)
+
+    write_beton(
+        out_path,
+        with_idx(),
+        num_samples=dataset.n_rows,
+        n_features=dataset.n_features,
+        n_targets=dataset.n_targets,
+        mask_dtype=dataset.mask_dtype,
+    )
+    return dataset
+
+
+def _existing(layout: StoreLayout, key: str) -> Path:
+    path = layout.array(key)
+    if not layout.root.is_dir():
+        raise MissingFileError(f"there is no folder {layout.root}; name a store's folder")
+    if not path.exists():
+        there = ", ".join(sorted(file.stem for file in layout.root.glob("*.npy"))) or "no array"
+        raise MissingFileError(f"{layout.root} holds no array {key!r}; it holds {there}")
+    return path
+
+
+def _checked_column(column: int, n_columns: int, name: str) -> int:
+    if not 0 <= column < n_columns:
+        raise UsageError(
+            f"y_slice={column}: {name} has {n_columns} columns, 0 to {n_columns - 1}; -1 takes all"
+        )
+    return column
+
+
+def _complete(
+    flags: NDArray[np.bool_] | None, n_rows: int, name: str, folder: Path
+) -> NDArray[np.int64]:
+    if flags is None:
+        return np.arange(n_rows, dtype=np.int64)
+    if len(flags) != n_rows:
+        raise InputError(
+            f"{name} of {folder} has {len(flags)} flags, and the arrays have {n_rows} rows; "
+            "name the flags of these arrays, or take every row (ignore_completed)"
+        )
+    rows = np.flatnonzero(flags)
+    if not len(rows):
+        raise InputError(
+            f"{folder} has no complete row (of {n_rows}); train models with python -m "
+            "datamodels.training.worker, or take every row (ignore_completed)"
+        )
+    return rows

@@ -1,0 +1,189 @@
+"""Datamodels: the fitted linear models, and their file ``datamodels.pt``."""
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.files import new_file
+from datamodels.npy_file import open_map
+
+_KEYS = ("weight", "bias", "lam")
+_BLOCK_ROWS = 4096
+
+Units = Literal["raw", "standardized"]
+
+
+class Ranked(NamedTuple):
+    """Training examples in order of importance, and their weights in the units of the output."""
+
+    examples: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+class TopExamples(NamedTuple):
+    """The training examples that matter most to one target."""
+
+    helpful: Ranked  # largest weights first, all > 0
+    harmful: Ranked  # most negative weights first, all < 0
+
+
+@dataclass(frozen=True, eq=False)
+class Datamodels:
+    """Linear models from a training subset to outputs: ``mask @ weight + bias`` predicts them.
+
+    ``weight[j, t]`` is the change of output t, in its own units, when training example j joins the
+    training set. ``lam[t]`` is the penalty of the fit, on standardized features, in the units of
+    output t.
+    """
+
+    weight: NDArray[np.float32]  # (n_train_examples, n_targets)
+    bias: NDArray[np.float32]  # (n_targets,)
+    lam: NDArray[np.float32]  # (n_targets,)
+
+    def __post_init__(self) -> None:
+        n_targets = self.weight.shape[1] if self.weight.ndim == 2 else -1
+        if n_targets < 0 or self.bias.shape != (n_targets,) or self.lam.shape != (n_targets,):
+            raise InputError(
+                f"weight {self.weight.shape}, bias {self.bias.shape} and lam {self.lam.shape} do "
+                "not belong together; they must be (n_train, n_targets), (n_targets,), (n_targets,)"
+            )
+
+    @property
+    def n_train_examples(self) -> int:
+        return int(self.weight.shape[0])
+
+    @property
+    def n_targets(self) -> int:
+        return int(self.weight.shape[1])
+
+    def predict(self, masks: ArrayLike) -> NDArray[np.float32]:
+        """Predicted outputs (n, n_targets) of models trained on the subsets ``masks`` (n, n_train).
+
+        One mask (n_train,) gives one row of outputs (n_targets,).
+        """
+        x = np.asarray(masks)
+        if x.ndim not in (1, 2) or x.shape[-1] != self.n_train_examples:
+            raise InputError(
+                f"masks have shape {x.shape}; these datamodels take {self.n_train_examples} "
+                f"training examples: give (n, {self.n_train_examples})"
+            )
+        predictions: NDArray[np.float32] = x.astype(np.float32) @ self.weight + self.bias
+        return predictions
+
+    def top(self, target: int, k: int) -> TopExamples:
+        """At most ``k`` training examples that raise output ``target`` most, and ``k`` that lower
+        it most; examples of weight zero are in neither list."""
+        if not -self.n_targets <= target < self.n_targets:
+            raise UsageError(f"target={target}; these datamodels have {self.n_targets} targets")
+        if k < 0:
+            raise UsageError(f"k={k}; ask for at least 0 examples")
+        weights = self.weight[:, target]
+        return TopExamples(_largest(weights, 1, k), _largest(weights, -1, k))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a torch file of ``weight``, ``bias`` and ``lam``, whole or not at all.
+
+        An existing file is never overwritten.
+        """
+        import torch
+
+        arrays = {key: np.ascontiguousarray(getattr(self, key)) for key in _KEYS}
+        with new_file(Path(path)) as temporary:
+            torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, temporary)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        units: Units = "raw",
+        masks: "ArrayLike | str | os.PathLike[str] | None" = None,
+    ) -> "Datamodels":
+        """Read a file of ``weight``, ``bias`` and ``lam``; code in it is never run.
+
+        Files of the public code are in standardized units, prediction = ((mask - mu) / s) @ weight
+        + bias with mu and s the mean and population standard deviation of the training masks:
+        ``units="standardized"`` brings them to raw units with those ``masks`` (an array, or the
+        path of an ``.npy`` file). Columns that never change get weight 0.
+        """
+        datamodels = cls(**_read(Path(path)))
+        if units == "raw":
+            return datamodels
+        if units != "standardized":
+            raise UsageError(f"units={units!r}; they are 'raw' or 'standardized'")
+        if masks is None:
+            raise UsageError("units='standardized' needs masks=, the masks of the training rows")
+        return datamodels._to_raw(_as_masks(masks, datamodels.n_train_examples))
+
+    def _to_raw(self, masks: NDArray[Any]) -> "Datamodels":
+        mean, scale = _mean_and_deviation(masks)
+        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        weight = self.weight * inverse[:, None]
+        bias = self.bias - mean @ weight
+        return Datamodels(weight.astype(np.float32), bias.astype(np.float32), self.lam)
+
+
+def _largest(weights: NDArray[np.float32], sign: int, k: int) -> Ranked:
+    """The ``k`` largest of sign * weights that are positive; ties by index."""
+    order = np.argsort(-sign * weights, kind="stable")[:k]
+    order = order[sign * weights[order] > 0]
+    return Ranked(order, weights[order])
+
+
+def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    import torch
+
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist")
+    content = _load_without_code(path)
+    if not isinstance(content, dict) or any(key not in content for key in _KEYS):
+        held = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise InputError(f"{path} holds {held}; datamodels are a dict of {', '.join(_KEYS)}")
+    for key in _KEYS:
+        value = content[key]
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            raise InputError(f"{key} in {path} is not a tensor of floats")
+    return {key: content[key].detach().to(torch.float32).numpy() for key in _KEYS}
+
+
+def _load_without_code(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about pickles that it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path} holds pickled code, which is never run, or is no torch file; datamodels are "
+            f"a dict of the plain tensors {', '.join(_KEYS)}, written by torch.save"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not a whole file of torch.save: {reason}") from None
+
+
+def _as_masks(masks: "ArrayLike | str | os.PathLike[str]", n_train: int) -> NDArray[Any]:
+    if isinstance(masks, str | os.PathLike):
+        masks = open_map(Path(masks))
+    array = np.asanyarray(masks)
+    if array.ndim != 2 or array.shape[1] != n_train or not len(array):
+        raise InputError(
+            f"masks have shape {array.shape}; give the training rows, (models, {n_train})"
+        )
+    return array
+
+
+def _mean_and_deviation(masks: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and population standard deviation of the columns, in blocks of rows."""
+    blocks = [slice(i, i + _BLOCK_ROWS) for i in range(0, len(masks), _BLOCK_ROWS)]
+    mean = sum(masks[rows].sum(axis=0, dtype=np.float64) for rows in blocks) / len(masks)
+    squares = sum(((masks[rows] - mean) ** 2).sum(axis=0) for rows in blocks)
+    return mean, np.sqrt(squares / len(masks))

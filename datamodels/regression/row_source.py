@@ -1,0 +1,123 @@
+"""Where the rows of a regression come from: the interface, and arrays in memory as its example.
+
+One row is one trained model: its mask (which training examples it saw) and its outputs (one value
+a target). Readers of stores and ``.beton`` files implement the same :class:`RowSource`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from datamodels.errors import InputError
+
+Progress = Callable[[str, int, int], None]  # stage, done, of how many
+
+_REAL_KINDS = "buif"  # bool, unsigned, signed, float: numpy's one-letter names
+
+
+class RowSource(Protocol):
+    """Rows that can be read in any blocks, any number of times, always the same."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows (trained models) that can be asked for: 0 .. n_rows - 1."""
+
+    @property
+    def idx(self) -> NDArray[np.int64]:
+        """What errors call each row (n_rows,): the row of the store that it comes from."""
+
+    @property
+    def n_features(self) -> int:
+        """Length of a mask: the number of training examples."""
+
+    @property
+    def n_targets(self) -> int:
+        """Outputs a row."""
+
+    @property
+    def mask_dtype(self) -> "np.dtype[Any]":
+        """dtype of the masks that :meth:`read` returns."""
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Masks (len(rows), n_features) and outputs (len(rows), n_targets) of these rows."""
+
+
+class ArraySource:
+    """Rows of two arrays (or memory maps): masks (n, p), outputs (n, t) or (n,) for one target.
+
+    ``names`` are what errors call the two arrays.
+    """
+
+    def __init__(
+        self,
+        masks: ArrayLike,
+        outputs: ArrayLike,
+        names: tuple[str, str] = ("masks", "outputs"),
+    ) -> None:
+        self._masks = _real(names[0], masks)
+        outputs = _real(names[1], outputs)
+        self._outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+        _check_shapes(self._masks, self._outputs, names)
+
+    @property
+    def n_rows(self) -> int:
+        return int(self._masks.shape[0])
+
+    @property
+    def idx(self) -> NDArray[np.int64]:
+        return np.arange(self.n_rows)
+
+    @property
+    def n_features(self) -> int:
+        return int(self._masks.shape[1])
+
+    @property
+    def n_targets(self) -> int:
+        return int(self._outputs.shape[1])
+
+    @property
+    def mask_dtype(self) -> "np.dtype[Any]":
+        return self._masks.dtype
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        which = _slice_if_contiguous(rows)
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused by the fit
+            outputs = self._outputs[which].astype(np.float32)
+        return np.asarray(self._masks[which]), outputs
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """The :data:`Progress` of work that nobody watches."""
+
+
+def _real(name: str, values: ArrayLike) -> NDArray[Any]:
+    array = np.asanyarray(values)
+    if array.dtype.kind not in _REAL_KINDS:
+        raise InputError(f"{name} have dtype {array.dtype}; they must be bools, integers or floats")
+    return array
+
+
+def _check_shapes(masks: NDArray[Any], outputs: NDArray[Any], names: tuple[str, str]) -> None:
+    x_name, y_name = names
+    if masks.ndim != 2 or not masks.shape[1]:
+        raise InputError(
+            f"{x_name} have shape {masks.shape}; they must be (models, training examples)"
+        )
+    if outputs.ndim != 2 or not outputs.shape[1]:
+        raise InputError(
+            f"{y_name} have shape {outputs.shape}; they must be (models, targets) or (models,)"
+        )
+    if len(masks) != len(outputs):
+        raise InputError(
+            f"{x_name} have {len(masks)} rows and {y_name} {len(outputs)}; "
+            "row i of both must belong to the same model"
+        )
+
+
+def _slice_if_contiguous(rows: NDArray[np.int64]) -> "slice | NDArray[np.int64]":
+    """A slice reads a memory map in one stretch; an index array touches it row by row."""
+    if len(rows) and np.all(np.diff(rows) == 1):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

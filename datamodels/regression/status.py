@@ -1,0 +1,13 @@
+"""How the fit of one target ended: a value in the result, never a printed line."""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """The outcome of one problem (a target at one lambda), as it is written to the logs."""
+
+    NOT_RUN = -1  # the target's path had ended at an earlier lambda
+    CONVERGED = 0  # duality gap <= tolerance * mean(y^2)
+    ITERATION_LIMIT = 1  # the sweeps allowed were used up before that
+    NON_FINITE = 2  # the gap became infinite or not a number
+    FLOAT32_LIMIT = 3  # solved in float64; the gap of its float32 weights is above the tolerance
