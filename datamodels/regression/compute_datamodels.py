@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodels.cli.catalogue import COMPUTE_DATAMODELS
 from datamodels.cli.progress import ProgressLine
@@ -84,7 +85,7 @@ def check_targets(config: RunConfig, source: RowSource) -> None:
         )
 
 
-def pick_rows(config: RunConfig, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
+def pick_rows(config: RunConfig, source: RowSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Training and validation rows, among the first num_train + num_val of the source."""
     used = config.num_train + config.num_val
     if used > source.n_rows:
@@ -102,8 +103,8 @@ def _say_what_is_ignored() -> None:
     ignored = [name for name in _SAGA_ONLY if tuple(name.split(".")) in given]
     if ignored:
         print(
-            f"note: {', '.join(ignored)} belong to the SAGA solver; this one stops on the duality "
-            "gap and takes no step size",
+            f"note: ignored, as only the SAGA solver uses them: {', '.join(ignored)}; this solver "
+            "takes no step size and stops on the duality gap",
             file=sys.stderr,
         )
 
@@ -124,17 +125,31 @@ def _print_summary(result: FitResult, config: RunConfig, seconds: float) -> None
 
 
 def _status(result: FitResult, config: RunConfig) -> int:
-    """1 when a saved fit is not certified, with a line that says so."""
-    open_ended = np.flatnonzero(result.final["status"] != Status.CONVERGED)
-    if not len(open_ended):
+    """1 when a fit was not finished, with a line that says so."""
+    status, gap = result.final["status"], result.final["gap"]
+    rounded = np.flatnonzero(status == Status.FLOAT32_LIMIT)
+    if len(rounded):
+        print(
+            f"note: {_named(rounded, config)} solved, but float32 weights hold the gap only to "
+            f"{gap[rounded].max():.1e}, not to {config.fit.final_tol:g}",
+            file=sys.stderr,
+        )
+    failed = np.flatnonzero((status != Status.CONVERGED) & (status != Status.FLOAT32_LIMIT))
+    if not len(failed):
         return 0
     print(
-        f"error: {len(open_ended)} targets did not reach the gap {config.fit.final_tol:g} (the "
-        f"first is {open_ended[0] + config.target_start_ind}); see final_lambda/status.npy. Raise "
-        "eps, or fit more models",
+        f"error: {_named(failed, config)} not solved to the gap {config.fit.final_tol:g}; see "
+        f"final_lambda/status.npy. Raise cfg.eps, which ends the path at a larger lambda, or fit "
+        "more models",
         file=sys.stderr,
     )
     return 1
+
+
+def _named(targets: NDArray[np.int64], config: RunConfig) -> str:
+    """How many targets, and which is the first of them."""
+    first = targets[0] + config.target_start_ind
+    return f"target {first} is" if len(targets) == 1 else f"{len(targets)} targets ({first}, ...) are"
 
 
 if __name__ == "__main__":

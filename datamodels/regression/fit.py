@@ -14,7 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import UsageError
+from datamodels.errors import InputError, UsageError
+from datamodels.memory import available_bytes
 from datamodels.regression.lambda_path import PathLog, PathOptions, follow_path
 from datamodels.regression.logs import Fields, read_logs, write_logs
 from datamodels.regression.moments import (
@@ -39,6 +40,8 @@ __all__ = [
     "read_logs",
     "save_logs",
 ]
+
+_TABLES = 3  # of 4 bytes a pair: counts of training and validation rows, and the Gram matrix
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def fit_datamodels(
     train_rows, val_rows = np.sort(train_rows), np.sort(val_rows)
     _check_rows(train_rows, val_rows, source.n_rows)
     targets = _checked_targets(targets, source.n_targets)
+    _check_memory(source.n_features)
     with _threads(config.threads):
         train, held_out, validation = _read(source, train_rows, val_rows, targets, config, progress)
         problem = standardize(train, config.use_bias)
@@ -235,6 +239,16 @@ def _check_rows(train_rows: Int64s, val_rows: Int64s, n_rows: int) -> None:
         raise UsageError(
             f"{len(shared)} rows (the first is {shared[0]}) are in both parts; validation rows "
             "must not be fitted before lambda is chosen"
+        )
+
+
+def _check_memory(n_features: int) -> None:
+    """InputError where the tables of feature pairs would not fit, rather than a killed process."""
+    needed, free = _TABLES * 4 * n_features**2, available_bytes()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{n_features} features need {needed / 2**30:.1f} GiB for tables of feature pairs; "
+            f"{free / 2**30:.1f} GiB of memory are free. Fit on a machine with more"
         )
 
 
