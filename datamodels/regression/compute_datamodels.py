@@ -149,7 +149,8 @@ def _status(result: FitResult, config: RunConfig) -> int:
 def _named(targets: NDArray[np.int64], config: RunConfig) -> str:
     """How many targets, and which is the first of them."""
     first = targets[0] + config.target_start_ind
-    return f"target {first} is" if len(targets) == 1 else f"{len(targets)} targets ({first}, ...) are"
+    others = len(targets) - 1
+    return f"targets {first} and {others} more are" if others else f"target {first} is"
 
 
 if __name__ == "__main__":

@@ -349,5 +349,5 @@ def test_progress_reaches_the_end_of_every_stage(data):
 def test_tables_that_do_not_fit_in_memory_are_refused(monkeypatch):
     monkeypatch.setattr("datamodels.regression.fit.available_bytes", lambda: 2**20)
     source = ArraySource(random_masks(20, 500), np.zeros((20, 1)))
-    with pytest.raises(InputError, match="500 features need 0.0 GiB"):
+    with pytest.raises(InputError, match="500 features need"):
         fit_datamodels(source, np.arange(15), np.arange(15, 20), FitConfig(k=3))
