@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from datamodels.errors import InputError, MissingPackageError, UsageError
 from datamodels.files import new_file
+from datamodels.regression.result import top_examples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,28 +90,17 @@ def plot_top_examples(
     weight = np.asarray(weight)
     _check_sizes(weight, train_images, train_labels, test_images, test_labels)
     _check_choice(weight, targets, k, notes)
-    rows = [
-        _Row(
-            test=_Tile(test_images[t], _one_line(test_labels[t]), notes[i] if notes else ""),
-            helps=_tiles(helpful(weight[:, t], k), weight[:, t], train_images, train_labels),
-            hurts=_tiles(harmful(weight[:, t], k), weight[:, t], train_images, train_labels),
+    rows = []
+    for i, t in enumerate(targets):
+        test = _Tile(test_images[t], _one_line(test_labels[t]), notes[i] if notes else "")
+        top = top_examples(weight[:, t], k)
+        helps, hurts = (
+            _tiles(ranked.examples, weight[:, t], train_images, train_labels) for ranked in top
         )
-        for i, t in enumerate(targets)
-    ]
+        rows.append(_Row(test, helps, hurts))
     with new_file(path, overwrite=overwrite) as partial:
         _Picture(rows, k, title, output, cmap).draw().savefig(partial, format="png", dpi=_DPI)
     return path
-
-
-def helpful(weight: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Places of the k largest positive weights of one target, largest first; earlier ties first."""
-    order = np.argsort(-weight, kind="stable")[:k]
-    return order[weight[order] > 0]
-
-
-def harmful(weight: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Places of the k most negative weights of one target, most negative first."""
-    return helpful(-weight, k)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import datamodels
 from datamodels.cli import catalogue, command_line
-from datamodels.cli.near_miss import nearest_option
 from datamodels.cli.option import Command, convert_all
 from datamodels.cli.shared_config import SharedConfig, declare
 from datamodels.errors import DatamodelsError, UsageError
+from datamodels.near_miss import nearest_option
 
 Values = dict[str, Any]  # typed values by full name, e.g. {"cfg.k": 100}
 

@@ -10,21 +10,20 @@ from datamodels.errors import InputError
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.result import Datamodels
-from datamodels.training.indices import check_range, format_indices
+from datamodels.training.indices import format_indices, parse_indices
 
 
 def read_held_out(
-    store: str | Path, *, x_name: str, y_name: str, rows: list[int] | None
+    store: str | Path, *, x_name: str, y_name: str, rows: str | None
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Masks (n_models, n_train) and outputs (n_models, n_targets) of rows of a store.
 
-    ``rows`` None takes all complete rows; rows that are named must be complete (InputError).
+    ``rows`` such as "1600-1999" must be complete (InputError); None takes all complete rows.
     """
     dataset = RegressionDataset(store, y_name, x_name)
     if rows is None:
         return dataset.read(np.arange(dataset.n_rows))
-    check_range(rows, dataset.n_store_rows, store)
-    wanted = np.array(rows, np.int64)
+    wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
     missing = wanted[~np.isin(wanted, dataset.idx)]
     if len(missing):
         raise InputError(

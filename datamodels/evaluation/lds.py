@@ -14,7 +14,6 @@ from datamodels.evaluation.scoring import (
     score_weights,
 )
 from datamodels.files import new_file, refuse_existing
-from datamodels.training.indices import parse_indices
 
 __all__ = ["LinearDatamodelingScore", "linear_datamodeling_score", "main", "score_weights"]
 
@@ -34,12 +33,11 @@ def _score(values: Values) -> None:
     out = values["lds.out"]
     if out is not None:
         refuse_existing(out)
-    rows = values["lds.rows"]
     masks, outputs = read_held_out(
         values["lds.store"],
         x_name=values["lds.x_name"],
         y_name=values["lds.y_name"],
-        rows=None if rows is None else parse_indices(rows),
+        rows=values["lds.rows"],
     )
     result = score_weights(
         read_weights(datamodels=datamodels, scores=scores),

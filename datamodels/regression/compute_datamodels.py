@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,14 @@ from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.files import new_folder, refuse_existing
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.fit import FitConfig, FitResult, fit_datamodels, save_logs
+from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.run_config import RunConfig
 from datamodels.regression.status import Status
 from datamodels.regression.validation_rows import pick_validation_rows
+
+if TYPE_CHECKING:
+    from datamodels.regression.fit import FitResult
 
 RESULT = "datamodels.pt"
 _SAGA_ONLY = ("cfg.lr", "cfg.num_workers", "early_stopping.check_every", "early_stopping.eps")
@@ -39,6 +43,8 @@ def _compute(values: Values) -> int:
     check_targets(config, source)
     train_rows, val_rows = pick_rows(config, source)
     _say_what_is_ignored()
+    from datamodels.regression.fit import fit_datamodels, save_logs  # numba is slow to import
+
     with new_folder(out_dir) as folder:
         with ProgressLine() as progress:
             result = fit_datamodels(
@@ -109,22 +115,22 @@ def _say_what_is_ignored() -> None:
         )
 
 
-def _print_summary(result: FitResult, config: RunConfig, seconds: float) -> None:
-    final = result.final
-    nonzero = np.percentile(final["weight_nz"], (0, 50, 100))
+def _print_summary(result: "FitResult", config: RunConfig, seconds: float) -> None:
+    final, r2 = result.final, result.validation_r2
+    least, median, most = np.percentile(final["weight_nz"], (0, 50, 100))
+    defined = r2[~np.isnan(r2)]
+    shown = f"{np.median(defined):.3f} in the median" if len(defined) else "undefined"
     print(
         f"{result.datamodels.n_targets} datamodels of {result.datamodels.n_train_examples} "
-        f"training examples, from {config.num_train} + {config.num_val} models"
+        f"training examples, from {config.num_train} + {config.num_val} models\n"
+        f"  non-zero weights       {median:.0f} in the median, {least:.0f} to {most:.0f}\n"
+        f"  validation R2          {shown}\n"
+        f"  largest relative gap   {final['gap'].max():.1e}\n"
+        f"  seconds                {seconds:.1f}"
     )
-    print(
-        f"  non-zero weights  {nonzero[1]:.0f} in the median, {nonzero[0]:.0f} to {nonzero[2]:.0f}"
-    )
-    print(f"  validation R2     {np.nanmedian(result.validation_r2):.3f} in the median")
-    print(f"  largest gap       {np.nanmax(final['gap']):.1e} of the outputs' variance")
-    print(f"  seconds           {seconds:.1f}")
 
 
-def _status(result: FitResult, config: RunConfig) -> int:
+def _status(result: "FitResult", config: RunConfig) -> int:
     """1 when a fit was not finished, with a line that says so."""
     status, gap = result.final["status"], result.final["gap"]
     rounded = np.flatnonzero(status == Status.FLOAT32_LIMIT)

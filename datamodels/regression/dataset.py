@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
-from datamodels.regression.beton_writer import write_beton
-from datamodels.regression.moments import DEFAULT_BLOCK_BYTES, read_blocks
-from datamodels.regression.row_source import ArraySource, Progress, silent
+from datamodels.regression.row_source import ArraySource
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED
 from datamodels.training.store import read_flags
@@ -27,7 +25,7 @@ class RegressionDataset:
         data_dir: the store's folder.
         y_name: array of outputs, (num_models,) or (num_models, n_targets).
         x_name: array of covariates, (num_models, n_features).
-        y_slice: only this column of y; -1 takes all.
+        y_slice: only this column of y.
         completed_name: array of flags that mark complete rows.
         ignore_completed: take every row.
 
@@ -42,7 +40,7 @@ class RegressionDataset:
         y_name: str,
         x_name: str = "masks",
         *,
-        y_slice: int = -1,
+        y_slice: int | None = None,
         completed_name: str = COMPLETED,
         ignore_completed: bool = False,
     ) -> None:
@@ -52,10 +50,10 @@ class RegressionDataset:
             flags = read_flags(_existing(layout, completed_name))
         x = open_map(_existing(layout, x_name))
         y = open_map(_existing(layout, y_name))
-        if y.ndim == 2 and y_slice != -1:
+        if y.ndim == 1:
+            y = y[:, None]
+        if y_slice is not None and y.ndim == 2:
             y = y[:, _checked_column(y_slice, y.shape[1], y_name)]
-        elif y_slice > 0:
-            _checked_column(y_slice, 1, y_name)
         self._arrays = ArraySource(x, y, names=(x_name, y_name))
         self.idx: NDArray[np.int64] = _complete(flags, len(x), completed_name, Path(data_dir))
 
@@ -98,52 +96,6 @@ class RegressionDataset:
         return masks[0], targets[0], int(self.idx[i])
 
 
-def write_dataset(
-    data_dir: str | Path,
-    out_path: str | Path,
-    y_name: str,
-    x_name: str = "masks",
-    *,
-    y_slice: int = -1,
-    completed_name: str = COMPLETED,
-    ignore_completed: bool = False,
-    progress: Progress = silent,
-) -> RegressionDataset:
-    """Write the complete rows of two arrays of a store as an FFCV ``.beton`` file.
-
-    Fields: ``mask`` (dtype of x), ``targets`` (float32), ``idx`` (the row of the store). The file
-    appears whole or not at all; an existing one is never replaced. Errors are those of
-    :class:`RegressionDataset`, ExistsError, and InputError for NaN and infinity.
-    """
-    dataset = RegressionDataset(
-        data_dir,
-        y_name,
-        x_name,
-        y_slice=y_slice,
-        completed_name=completed_name,
-        ignore_completed=ignore_completed,
-    )
-    all_rows = np.arange(dataset.n_rows)
-    blocks = read_blocks(dataset, all_rows, block_bytes=DEFAULT_BLOCK_BYTES)
-
-    def with_idx() -> Any:
-        done = 0
-        for block in blocks:
-            yield block.masks, block.outputs, dataset.idx[done : done + len(block.masks)]
-            done += len(block.masks)
-            progress("rows", done, dataset.n_rows)
-
-    write_beton(
-        out_path,
-        with_idx(),
-        num_samples=dataset.n_rows,
-        n_features=dataset.n_features,
-        n_targets=dataset.n_targets,
-        mask_dtype=dataset.mask_dtype,
-    )
-    return dataset
-
-
 def _existing(layout: StoreLayout, key: str) -> Path:
     path = layout.array(key)
     if not layout.root.is_dir():
@@ -157,7 +109,8 @@ def _existing(layout: StoreLayout, key: str) -> Path:
 def _checked_column(column: int, n_columns: int, name: str) -> int:
     if not 0 <= column < n_columns:
         raise UsageError(
-            f"y_slice={column}: {name} has {n_columns} columns, 0 to {n_columns - 1}; -1 takes all"
+            f"y_slice={column}: {name} has {n_columns} columns, 0 to {n_columns - 1}; leave "
+            "y_slice out to take all"
         )
     return column
 

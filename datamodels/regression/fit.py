@@ -14,67 +14,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import InputError, UsageError
-from datamodels.memory import available_bytes
-from datamodels.regression.lambda_path import PathLog, PathOptions, follow_path
-from datamodels.regression.logs import Fields, read_logs, write_logs
-from datamodels.regression.moments import (
-    DEFAULT_BLOCK_BYTES,
-    Int64s,
-    MomentAccumulator,
-    Moments,
-    read_blocks,
-)
+from datamodels.errors import UsageError
+from datamodels.regression.blocks import Int64s, read_blocks
+from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.lambda_path import PathLog, follow_path
+from datamodels.regression.logs import Fields, write_logs
+from datamodels.regression.memory import check_memory
+from datamodels.regression.moments import MomentAccumulator, Moments
 from datamodels.regression.refit import FinalFit, refit
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Progress, RowSource, silent
 from datamodels.regression.standardize import Standardized, standardize
+from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
-from datamodels.regression.validation_rows import pick_validation_rows
-
-__all__ = [
-    "FitConfig",
-    "FitResult",
-    "fit_datamodels",
-    "pick_validation_rows",
-    "read_logs",
-    "save_logs",
-]
-
-_TABLES = 3  # of 4 bytes a pair: counts of training and validation rows, and the Gram matrix
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Options of a fit, checked when built."""
-
-    k: int  # lambdas on the path
-    eps: float = 1e-5  # the path falls by eps^(1/k) a step
-    tol: float = 1e-4  # relative duality gap along the path
-    final_tol: float = 1e-7  # relative duality gap of the saved fit, in float64
-    use_bias: bool = True  # False: glmnet's intercept=FALSE, nothing centred, bias 0
-    end_early: bool = True  # end a target's path once its validation error has turned
-    max_sweeps: int = 10_000  # at each lambda
-    final_max_sweeps: int = 100_000  # of the saved fit
-    target_block: int = 64  # targets solved at a time
-    batch_size: int | None = None  # rows read at a time, at most; None: what block_bytes holds
-    block_bytes: int = DEFAULT_BLOCK_BYTES  # memory for a block of rows
-    threads: int | None = None  # None: all cores; more than there are: all
-
-    def __post_init__(self) -> None:
-        for name in ("k", "max_sweeps", "final_max_sweeps", "target_block", "block_bytes"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "at least 1")
-        for name in ("eps", "tol", "final_tol"):
-            value = getattr(self, name)
-            _require(0 < value < 1, name, value, "between 0 and 1, both excluded")
-
-
-def _require(holds: bool, name: str, value: object, limit: str) -> None:
-    if not holds:
-        raise UsageError(f"{name}={value}; it must be {limit}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +39,16 @@ class FitResult:
 
     @property
     def validation_r2(self) -> NDArray[np.float64]:
-        """1 - (least validation MSE) / (validation MSE of the training mean), (n_targets,).
+        """1 - (validation MSE at the picked lambda) / (that of the training mean), (n_targets,).
 
         The path begins with all weights zero, that is, with the training mean. NaN for a target
         that is constant over the training or the validation rows.
         """
         mse = self.path["val_mse"]
-        picked = np.fmin.reduce(mse, axis=0)
+        # Only a lambda that was solved can be picked.
+        picked = np.fmin.reduce(
+            np.where(self.path["status"] == Status.CONVERGED, mse, np.nan), axis=0
+        )
         share: NDArray[np.float64] = np.full(len(picked), np.nan)
         np.divide(picked, mse[0], out=share, where=mse[0] > 0)
         return 1 - share
@@ -121,14 +76,14 @@ def fit_datamodels(
     train_rows, val_rows = np.sort(train_rows), np.sort(val_rows)
     _check_rows(train_rows, val_rows, source.n_rows)
     targets = _checked_targets(targets, source.n_targets)
-    _check_memory(source.n_features)
+    check_memory(source, targets.stop - targets.start)
     with _threads(config.threads):
-        train, held_out, validation = _read(source, train_rows, val_rows, targets, config, progress)
+        train, val, validation = _read(source, train_rows, val_rows, targets, config, progress)
         problem = standardize(train, config.use_bias)
         _warn_constant("target", problem.yy == 0, targets.start, len(train_rows))
         log, lam, warm = _choose_lambdas(problem, validation, config, progress)
-        everything = standardize(train + held_out, config.use_bias)
-        del train, held_out, problem
+        everything = standardize(train + val, config.use_bias)
+        del train, val, problem
         _warn_constant("mask column", everything.inv_d == 0, 0, everything.n)
         final = _fit_final(everything, lam, warm, config, progress)
     return _result(final, log)
@@ -145,10 +100,10 @@ def _read(
     """One pass over the rows: moments of both parts, and the validation rows themselves."""
     n_targets = targets.stop - targets.start
     train = MomentAccumulator(source.n_features, n_targets)
-    held_out = MomentAccumulator(source.n_features, n_targets)
+    val = MomentAccumulator(source.n_features, n_targets)
     validation = ValidationRows(len(val_rows), source.n_features, source.mask_dtype)
     total, done = len(train_rows) + len(val_rows), 0
-    for rows, moments in ((train_rows, train), (val_rows, held_out)):
+    for rows, moments in ((train_rows, train), (val_rows, val)):
         for block in read_blocks(
             source,
             rows,
@@ -157,11 +112,11 @@ def _read(
             max_rows=config.batch_size,
         ):
             moments.add(block)
-            if moments is held_out:
+            if moments is val:
                 validation.add(block)
             done += len(block.masks)
             report("rows", done, total)
-    return train.finish(), held_out.finish(), validation
+    return train.finish(), val.finish(), validation
 
 
 def _choose_lambdas(
@@ -169,13 +124,12 @@ def _choose_lambdas(
 ) -> tuple[PathLog, NDArray[np.float64], NDArray[np.float32]]:
     """Path log (k, t), chosen lambda (t,), and its standardized weights (t, p)."""
     n_targets, n_features = len(problem.yy), len(problem.inv_d)
-    options = PathOptions(config.k, config.eps, config.tol, config.max_sweeps, config.end_early)
     log = PathLog.empty(config.k, n_targets)
     lam = np.zeros(n_targets)
     warm = np.zeros((n_targets, n_features), np.float32)
     gram = problem.gram()
     for block in _blocks(n_targets, config.target_block):
-        picked = follow_path(problem, gram, validation, block, options, log.columns(block))
+        picked = follow_path(problem, gram, validation, block, config, log.columns(block))
         lam[block], warm[block] = picked.lam, picked.weights
         report("path", block.stop, n_targets)
     return log, lam, warm
@@ -239,16 +193,6 @@ def _check_rows(train_rows: Int64s, val_rows: Int64s, n_rows: int) -> None:
         raise UsageError(
             f"{len(shared)} rows (the first is {shared[0]}) are in both parts; validation rows "
             "must not be fitted before lambda is chosen"
-        )
-
-
-def _check_memory(n_features: int) -> None:
-    """InputError where the tables of feature pairs would not fit, rather than a killed process."""
-    needed, free = _TABLES * 4 * n_features**2, available_bytes()
-    if free is not None and needed > free:
-        raise InputError(
-            f"{n_features} features need {needed / 2**30:.1f} GiB for tables of feature pairs; "
-            f"{free / 2**30:.1f} GiB of memory are free. Fit on a machine with more"
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.regression import coordinate_descent
-from datamodels.regression.moments import Float64s, Int64s
+from datamodels.regression.blocks import Float64s, Int64s
+from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.standardize import Standardized
 from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
@@ -47,17 +48,6 @@ def path_has_turned(
     long_ago = (last - best >= MIN_SINCE_BEST) & (lambdas[last] <= FALL_SINCE_BEST * lambda_best)
     turned: NDArray[np.bool_] = (done >= MIN_LAMBDAS) & (weight_nz > 1) & long_ago
     return turned
-
-
-@dataclass(frozen=True)
-class PathOptions:
-    """How a path is followed."""
-
-    k: int  # lambdas
-    eps: float  # lambda_k / lambda_max, were there a k-th
-    tol: float  # relative duality gap at each lambda
-    max_sweeps: int  # at each lambda
-    end_early: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +96,13 @@ def follow_path(
     gram: NDArray[np.float32],
     validation: ValidationRows,
     targets: slice,
-    options: PathOptions,
+    config: FitConfig,
     log: PathLog,
 ) -> Picked:
     """Solve the targets of one block from lambda_max downwards; ``log`` is filled in (k, t)."""
-    state = _BlockState(problem, gram, targets, options)
+    state = _BlockState(problem, gram, targets, config)
     outputs = validation.outputs(targets, problem.mean_y[targets])
-    for i in range(options.k):
+    for i in range(config.k):
         if not len(state.running):
             break
         state.step(i)
@@ -134,16 +124,16 @@ class _BlockState:
         problem: Standardized,
         gram: NDArray[np.float32],
         targets: slice,
-        options: PathOptions,
+        config: FitConfig,
     ) -> None:
-        self.options = options
+        self.config = config
         self.gram = gram
         self.diagonal = gram.diagonal().copy()  # side by side, where sweeps read it
         self.rms = np.sqrt(problem.yy[targets])
         varies = self.rms > 0
         unit = np.where(varies, self.rms, 1.0)
         self.c = problem.correlations(targets) / unit[:, None]  # (t, p)
-        self.lambdas = lambda_grid(np.abs(self.c).max(axis=1), options.k, options.eps)  # (k, t)
+        self.lambdas = lambda_grid(np.abs(self.c).max(axis=1), config.k, config.eps)  # (k, t)
         self.problem = problem
         self.w = np.zeros_like(self.c)
         self.g = self.c.copy()
@@ -165,10 +155,10 @@ class _BlockState:
         """Solve the running targets at lambda i from their solutions at i - 1."""
         # Lambdas fall by a constant factor, so the step of w should too; the first step, from
         # lambda_max where all weights are zero, has nothing to continue.
-        ratio = self.options.eps ** (1 / self.options.k)
+        ratio = self.config.eps ** (1 / self.config.k)
         coordinate_descent.path_step(
             self.gram, self.diagonal, self.c, self.lambdas[i], ratio,
-            self.options.tol, self.options.max_sweeps,
+            self.config.tol, self.config.max_sweeps,
             self.running, self.w, self.g, self.previous_w, self.previous_g,
             self.gap, self.sweeps, self.status, self.weight_nz, self.residual,
         )  # fmt: skip
@@ -198,7 +188,7 @@ class _BlockState:
         harder (glmnet ends there too)."""
         run = self.running
         ended = self.status[run] != Status.CONVERGED
-        if self.options.end_early:
+        if self.config.end_early:
             ended |= path_has_turned(
                 i + 1, self.best[run], self.weight_nz[run], self.lambdas[:, run]
             )

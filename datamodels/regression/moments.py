@@ -8,21 +8,24 @@ cancel, and those of a constant target are zero to the bit. Moments of two sets 
 ``+``: shards of a store, training and validation rows, models trained later.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError
 from datamodels.regression import popcount
+from datamodels.regression.blocks import (
+    DEFAULT_BLOCK_BYTES,
+    WORD_BITS,
+    Block,
+    Float64s,
+    Int64s,
+    read_blocks,
+)
 from datamodels.regression.row_source import RowSource
 
-Float64s = NDArray[np.float64]
-Int64s = NDArray[np.int64]
-
-DEFAULT_BLOCK_BYTES = 256 * 2**20
 _MAX_COUNT = np.iinfo(np.int32).max
 _GROUP_ROWS = 16_384  # rows packed before they are counted: 256 words a feature
 
@@ -86,13 +89,6 @@ def _add_tables(a: NDArray[Any], b: NDArray[Any], n: int) -> NDArray[Any]:
     return total
 
 
-class Block(NamedTuple):
-    """Some rows as they were read, checked to be finite."""
-
-    masks: NDArray[Any]  # (b, p)
-    outputs: NDArray[np.float32]  # (b, t)
-
-
 def moments_of(
     source: RowSource,
     rows: Int64s,
@@ -106,49 +102,6 @@ def moments_of(
     for block in read_blocks(source, rows, targets=targets, block_bytes=block_bytes):
         accumulator.add(block)
     return accumulator.finish()
-
-
-def read_blocks(
-    source: RowSource,
-    rows: Int64s,
-    *,
-    targets: slice = slice(None),
-    block_bytes: int = DEFAULT_BLOCK_BYTES,
-    max_rows: int | None = None,
-) -> Iterator[Block]:
-    """``rows`` in order, in blocks whose masks would take ``block_bytes`` as float64.
-
-    A block has at most ``max_rows`` rows, rounded up to a multiple of 64.
-    """
-    size = _rows_per_block(source.n_features, block_bytes, max_rows)
-    for start in range(0, len(rows), size):
-        block_rows = rows[start : start + size]
-        masks, outputs = source.read(block_rows)
-        block = Block(masks, outputs[:, targets])
-        named = source.idx[block_rows]
-        _check_finite("masks", "feature", block.masks, named)
-        _check_finite("outputs", "target", block.outputs, named, targets.start or 0)
-        yield block
-
-
-def _rows_per_block(n_features: int, block_bytes: int, max_rows: int | None) -> int:
-    """A multiple of 64, so that every block but the last fills whole words of bits."""
-    words = max(block_bytes // (8 * n_features * popcount.WORD_BITS), 1)
-    if max_rows is not None:
-        words = min(words, -(-max_rows // popcount.WORD_BITS))
-    return words * popcount.WORD_BITS
-
-
-def _check_finite(
-    name: str, axis: str, values: NDArray[Any], named: Int64s, first_column: int = 0
-) -> None:
-    if values.dtype.kind != "f" or np.isfinite(values).all():
-        return
-    row, column = np.argwhere(~np.isfinite(values))[0]
-    raise InputError(
-        f"{name} of row {named[row]}, {axis} {first_column + column}, are {values[row, column]}; "
-        "only finite values can be fitted: leave the row out, or train that model again"
-    )
 
 
 class MomentAccumulator:
@@ -217,7 +170,7 @@ class _CountTable:
         self.n_packed = 0
 
     def add(self, masks: NDArray[Any]) -> None:
-        if self.n_packed % popcount.WORD_BITS or self.n_packed + len(masks) > self._capacity:
+        if self.n_packed % WORD_BITS or self.n_packed + len(masks) > self._capacity:
             self._count()
             self._reserve(max(len(masks), _GROUP_ROWS))
         popcount.pack_columns(masks, self.packed, self.n_packed)
@@ -225,7 +178,7 @@ class _CountTable:
 
     @property
     def _capacity(self) -> int:
-        return self.packed.shape[1] * popcount.WORD_BITS
+        return self.packed.shape[1] * WORD_BITS
 
     def _reserve(self, n_rows: int) -> None:
         if self._capacity < n_rows:

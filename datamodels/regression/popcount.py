@@ -11,7 +11,8 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-WORD_BITS = 64
+from datamodels.regression.blocks import WORD_BITS
+
 _LANES = 8  # words are padded to this: one 512-bit register, so that the word loop has no tail
 _TILE_ROWS, _TILE_COLUMNS = 2, 4  # one register tile; features are padded to _TILE_COLUMNS
 _BLOCK = 512  # features a block: two blocks of packed lines nearly stay in the second-level cache

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.regression import coordinate_descent
-from datamodels.regression.moments import Float64s, Int64s
+from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.standardize import Standardized
 from datamodels.regression.status import Status
 

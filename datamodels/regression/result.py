@@ -83,8 +83,7 @@ class Datamodels:
             raise UsageError(f"target={target}; these datamodels have {self.n_targets} targets")
         if k < 0:
             raise UsageError(f"k={k}; ask for at least 0 examples")
-        weights = self.weight[:, target]
-        return TopExamples(_largest(weights, 1, k), _largest(weights, -1, k))
+        return top_examples(self.weight[:, target], k)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a torch file of ``weight``, ``bias`` and ``lam``, whole or not at all.
@@ -128,8 +127,13 @@ class Datamodels:
         return Datamodels(weight.astype(np.float32), bias.astype(np.float32), self.lam)
 
 
-def _largest(weights: NDArray[np.float32], sign: int, k: int) -> Ranked:
-    """The ``k`` largest of sign * weights that are positive; ties by index."""
+def top_examples(weights: NDArray[Any], k: int) -> TopExamples:
+    """At most ``k`` examples of the largest positive and of the most negative ``weights``
+    (n_train,) of one target; ties by index."""
+    return TopExamples(_ranked(weights, 1, k), _ranked(weights, -1, k))
+
+
+def _ranked(weights: NDArray[Any], sign: int, k: int) -> Ranked:
     order = np.argsort(-sign * weights, kind="stable")[:k]
     order = order[sign * weights[order] > 0]
     return Ranked(order, weights[order])

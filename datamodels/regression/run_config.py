@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.regression.fit import FitConfig
+from datamodels.regression.fit_config import FitConfig
 
 FILE_NAME = "config.json"
 

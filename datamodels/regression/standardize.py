@@ -20,7 +20,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from datamodels.regression.moments import Float64s, Moments
+from datamodels.regression.blocks import Float64s
+from datamodels.regression.moments import Moments
 
 # A float64 sum of squares holds about 16 digits: below this share of it, a variance is rounding.
 _NO_VARIANCE = 1e-12

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from datamodels.regression.moments import Block, Float64s, Int64s
+from datamodels.regression.blocks import Block, Float64s, Int64s
 from datamodels.regression.standardize import Standardized
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from datamodels.errors import UsageError
-from datamodels.regression.moments import Int64s
+from datamodels.regression.blocks import Int64s
 from datamodels.streams import stream_words
 
 _STREAM = "validate"

@@ -5,8 +5,12 @@ import re
 from datamodels.errors import UsageError
 
 
-def parse_indices(text: str) -> list[int]:
-    """Row numbers in the order written, each once. UsageError names the part that is not one."""
+def parse_indices(text: str, num_models: int, store: object) -> list[int]:
+    """Row numbers in the order written, each once.
+
+    UsageError names the part that is no row or range, or a row that ``store``, which has
+    ``num_models``, lacks.
+    """
     rows: dict[int, None] = {}
     for part in text.replace(" ", "").split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
@@ -18,6 +22,7 @@ def parse_indices(text: str) -> list[int]:
         last = int(match[2]) if match[2] else first
         if last < first:
             raise UsageError(f"the range {part} in {text!r} runs backwards; write {last}-{first}")
+        check_range([last], num_models, store)  # before a long range is written out
         rows.update(dict.fromkeys(range(first, last + 1)))
     return list(rows)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodels.cli.near_miss import nearest
 from datamodels.errors import InputError
+from datamodels.near_miss import nearest
 from datamodels.training.spec import ALLOW_NONFINITE, Field
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from datamodels.cli.near_miss import nearest
 from datamodels.errors import InputError, MissingFileError
+from datamodels.near_miss import nearest
 
 NUM_MODELS = "num_models"
 SCHEMA = "schema"

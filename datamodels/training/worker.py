@@ -26,9 +26,8 @@ def _work(values: Values) -> int:
     store = Store.open(values["worker.logdir"])
     if child is not None:
         reports, rows = child
-        return _run_here(store, parse_indices(rows), values, reports)
-    indices = _indices(values)
-    check_range(indices, store.num_models, store.path)
+        return _run_here(store, parse_indices(rows, store.num_models, store.path), values, reports)
+    indices = _indices(values, store)
     limit = values["worker.job_timeout"]
     if limit is None:
         return _run_here(store, indices, values, None)
@@ -67,14 +66,17 @@ def _run_watched(runner: RowRunner, indices: list[int], reports: ChildReports) -
     return 0
 
 
-def _indices(values: Values) -> list[int]:
+def _indices(values: Values, store: Store) -> list[int]:
     index, indices = values["worker.index"], values["worker.indices"]
     if (index is None) == (indices is None):
         raise UsageError(
             "give one of --worker.index=5 and --worker.indices=0-99,200"
             + (", not both" if index is not None else "")
         )
-    return [index] if index is not None else parse_indices(indices)
+    if index is None:
+        return parse_indices(indices, store.num_models, store.path)
+    check_range([index], store.num_models, store.path)
+    return [index]
 
 
 def kv_log(key: str, value: Any, *, logdir: str | None = None, index: int | None = None) -> None:

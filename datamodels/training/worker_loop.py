@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from datamodels.cli.shared_config import shared_config
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.training.row_values import RowError
 from datamodels.training.store import Store
@@ -66,6 +67,8 @@ class RowRunner:
         if not self._do_if_complete and self._store.is_complete(index):
             return Outcome.SKIPPED
         folder = self._store.layout.worker(index)
+        # For modules that ask their configuration which row they are at, as kv_log does.
+        shared_config().content["worker", "index"] = index
         try:
             folder.mkdir(parents=True, exist_ok=True)
             row = self._main(index=index, logdir=str(folder))

@@ -11,7 +11,7 @@ from matplotlib import image as matplotlib_image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from datamodels.analysis import pictures
-from datamodels.analysis.pictures import harmful, helpful, plot_top_examples
+from datamodels.analysis.pictures import plot_top_examples
 from datamodels.errors import (
     ExistsError,
     InputError,
@@ -19,6 +19,7 @@ from datamodels.errors import (
     MissingPackageError,
     UsageError,
 )
+from datamodels.regression.result import top_examples
 
 LABELS = ["airplane", "great white shark, man-eater", "$cost_of_$", "x", "Donaudampfschiff" * 2]
 
@@ -50,10 +51,10 @@ def texts_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **arguments) -> li
 
 def test_helpful_and_harmful_are_the_extremes_of_their_sign():
     weight = np.array([0.0, 3.0, -1.0, 3.0, 0.5, -2.0, 0.0])
-    assert helpful(weight, 2).tolist() == [1, 3]
-    assert helpful(weight, 9).tolist() == [1, 3, 4]
-    assert harmful(weight, 9).tolist() == [5, 2]
-    assert helpful(np.zeros(3), 2).tolist() == []
+    assert top_examples(weight, 2).helpful.examples.tolist() == [1, 3]
+    assert top_examples(weight, 9).helpful.examples.tolist() == [1, 3, 4]
+    assert top_examples(weight, 9).harmful.examples.tolist() == [5, 2]
+    assert top_examples(np.zeros(3), 2).helpful.examples.tolist() == []
 
 
 @pytest.mark.parametrize(

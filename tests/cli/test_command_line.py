@@ -1,9 +1,9 @@
 import pytest
 
 from datamodels.cli.command_line import flatten, read_config_file, scan
-from datamodels.cli.near_miss import nearest_option
 from datamodels.cli.option import Option, convert_all, to_bool, to_int
 from datamodels.errors import MissingFileError, UsageError
+from datamodels.near_miss import nearest_option
 
 
 def test_every_way_to_write_an_option():

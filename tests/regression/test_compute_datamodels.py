@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodels import Datamodels
-from datamodels.regression.fit import read_logs
+from datamodels.regression.logs import read_logs
 from datamodels.regression.run_config import RunConfig
 from datamodels.regression.write_dataset import write_dataset
 from tests.conftest import assert_fails
@@ -196,7 +196,7 @@ def cut(path, size=100):
         (None, ["--data.num_train=1"], 2, ["num_train=1"]),
         (None, ["--data.seed=-2"], 2, ["seed=-2"]),
         (None, ["--data.target_start_ind=2", "--data.target_end_ind=2"], 2, ["select no target"]),
-        (None, ["--data.target_start_ind=4"], 2, ["4"]),
+        (None, ["--data.target_start_ind=4"], 2, ["target_start_ind=4", "has 4 targets, 0 to 3"]),
         (None, ["--data.target_end_ind=9"], 2, ["target_end_ind=9", "4 targets"]),
         (None, ["--data.y_name=margin"], 1, ["no array 'margin'"]),
         (None, ["--cfg.kk=3"], 2, ["did you mean --cfg.k?"]),

@@ -72,7 +72,8 @@ def test_one_column_and_one_dimension(folder):
     [
         (("margins",), {"y_slice": 3}, UsageError, "0 to 2"),
         (("margins",), {"y_slice": -2}, UsageError, "0 to 2"),
-        (("loss",), {"y_slice": 1}, UsageError, "columns"),
+        (("loss",), {"y_slice": 1}, UsageError, "has 1 columns"),
+        (("loss",), {"y_slice": -2}, UsageError, "has 1 columns"),
         (("margin",), {}, MissingFileError, "it holds _completed, logits, loss, margins, masks"),
         (("margins", "logits"), {}, InputError, r"logits have shape \(9, 3, 2\)"),
         (("margins", "loss"), {}, InputError, r"loss have shape \(9,\)"),
@@ -92,7 +93,7 @@ def test_a_store_without_a_complete_row(folder):
 
 def test_arrays_of_unequal_length(folder):
     np.save(folder / "loss.npy", np.zeros(N - 1))
-    with pytest.raises(InputError, match="8"):
+    with pytest.raises(InputError, match="masks have 9 rows and loss 8"):
         RegressionDataset(folder, "loss")
     np.save(folder / "_completed.npy", np.ones(N + 1, bool))
     with pytest.raises(InputError, match="10 flags"):

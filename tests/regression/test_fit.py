@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, UsageError
-from datamodels.regression.fit import (
-    FitConfig,
-    fit_datamodels,
-    pick_validation_rows,
-    read_logs,
-    save_logs,
-)
+from datamodels.regression.fit import fit_datamodels, save_logs
+from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.logs import read_logs
 from datamodels.regression.row_source import ArraySource
 from datamodels.regression.status import Status
+from datamodels.regression.validation_rows import pick_validation_rows
 from tests.regression.problems import PROBLEMS, Exact, outputs_of, random_masks
 
 CONFIG = FitConfig(k=30, eps=1e-2)
@@ -347,7 +344,7 @@ def test_progress_reaches_the_end_of_every_stage(data):
 
 
 def test_tables_that_do_not_fit_in_memory_are_refused(monkeypatch):
-    monkeypatch.setattr("datamodels.regression.fit.available_bytes", lambda: 2**20)
+    monkeypatch.setattr("datamodels.regression.memory.available_bytes", lambda: 2**20)
     source = ArraySource(random_masks(20, 500), np.zeros((20, 1)))
-    with pytest.raises(InputError, match="500 features need"):
+    with pytest.raises(InputError, match="500 features and 1 targets need about"):
         fit_datamodels(source, np.arange(15), np.arange(15, 20), FitConfig(k=3))

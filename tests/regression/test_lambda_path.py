@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 
-from datamodels.regression.lambda_path import (
-    PathLog,
-    PathOptions,
-    follow_path,
-    lambda_grid,
-    path_has_turned,
-)
-from datamodels.regression.moments import moments_of, read_blocks
+from datamodels.regression.blocks import read_blocks
+from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.lambda_path import PathLog, follow_path, lambda_grid, path_has_turned
+from datamodels.regression.moments import moments_of
 from datamodels.regression.row_source import ArraySource
 from datamodels.regression.standardize import standardize
 from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
 from tests.regression.problems import PROBLEMS, Exact, outputs_of, random_masks
 
-TIGHT = PathOptions(k=20, eps=1e-2, tol=1e-8, max_sweeps=100_000, end_early=False)
+TIGHT = FitConfig(k=20, eps=1e-2, tol=1e-8, max_sweeps=100_000, end_early=False)
 
 
 def split(problem, n_val=40):
@@ -71,7 +67,7 @@ def test_path_agrees_with_scikit_learn(name, use_bias):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_picked_weights_have_the_gap_that_is_claimed(name):
     problem = PROBLEMS[name]()
-    picked, log = run_path(problem, PathOptions(k=30, eps=1e-2, tol=1e-4, max_sweeps=10_000))
+    picked, log = run_path(problem, FitConfig(k=30, eps=1e-2, tol=1e-4, max_sweeps=10_000))
     train_rows, _ = split(problem)
     exact = Exact.of(problem.x[train_rows], problem.y[train_rows])
     w = picked.weights.T * np.sqrt(exact.yy)
@@ -87,7 +83,7 @@ def test_a_long_path_does_not_drift():
         y = outputs_of(x, 2, noise=2)
 
     Long.x = x
-    options = PathOptions(k=300, eps=1e-3, tol=1e-6, max_sweeps=10_000, end_early=False)
+    options = FitConfig(k=300, eps=1e-3, tol=1e-6, max_sweeps=10_000, end_early=False)
     picked, log = run_path(Long, options)
     train_rows, _ = split(Long)
     exact = Exact.of(x[train_rows], Long.y[train_rows])
@@ -112,7 +108,7 @@ def test_lambda_has_the_least_validation_error():
 
 def test_targets_do_not_depend_on_their_neighbours():
     problem = PROBLEMS["plain"]()
-    options = PathOptions(k=30, eps=1e-3, tol=1e-4, max_sweeps=1000)
+    options = FitConfig(k=30, eps=1e-3, tol=1e-4, max_sweeps=1000)
     together, _ = run_path(problem, options)
     alone, _ = run_path(problem, options, targets=slice(3, 4))
     np.testing.assert_allclose(alone.weights[0], together.weights[3], atol=1e-5)
@@ -121,7 +117,7 @@ def test_targets_do_not_depend_on_their_neighbours():
 
 def test_scale_of_y_scales_the_path():
     problem = PROBLEMS["plain"]()
-    options = PathOptions(k=30, eps=1e-3, tol=1e-4, max_sweeps=1000)
+    options = FitConfig(k=30, eps=1e-3, tol=1e-4, max_sweeps=1000)
     picked, log = run_path(problem, options)
     for factor in (np.float32(2.0**-60), np.float32(2.0**50)):
 
@@ -136,7 +132,7 @@ def test_scale_of_y_scales_the_path():
 
 def test_an_unsolved_lambda_is_never_picked_and_ends_the_path():
     problem = PROBLEMS["few_rows"]()
-    options = PathOptions(k=40, eps=1e-4, tol=1e-9, max_sweeps=3, end_early=False)
+    options = FitConfig(k=40, eps=1e-4, tol=1e-9, max_sweeps=3, end_early=False)
     picked, log = run_path(problem, options)
     for t in range(problem.y.shape[1]):
         done = np.flatnonzero(log.status[:, t] != Status.NOT_RUN)
@@ -187,9 +183,9 @@ def test_ended_paths_pick_what_the_whole_path_picks():
         y = outputs_of(x, 30, noise=2)
 
     Noisy.x = x
-    early, log = run_path(Noisy, PathOptions(k=60, eps=1e-3, tol=1e-6, max_sweeps=10_000))
+    early, log = run_path(Noisy, FitConfig(k=60, eps=1e-3, tol=1e-6, max_sweeps=10_000))
     whole, _ = run_path(
-        Noisy, PathOptions(k=60, eps=1e-3, tol=1e-6, max_sweeps=10_000, end_early=False)
+        Noisy, FitConfig(k=60, eps=1e-3, tol=1e-6, max_sweeps=10_000, end_early=False)
     )
     assert (log.status == Status.NOT_RUN).any(axis=0).mean() > 0.8
     assert np.isclose(early.lam, whole.lam).mean() >= 0.9

@@ -243,11 +243,12 @@ def test_kv_log_and_kv_read(run, store, tmp_path):
 from datamodels.training.worker import kv_log, kv_read
 
 def main(*_, index, logdir):
-    kv_log("epochs", 11)
-    assert kv_read("epochs") == 11
+    kv_log("epochs", 10 + index)
+    assert kv_read("epochs") == 10 + index
     return {"masks": 0, "margins": 0}
 """
     )
-    arguments = ["--worker.index=4", f"--worker.logdir={store.path}", "--worker.main_import=logs"]
-    assert run("training.worker", *arguments).returncode == 0
-    assert Store.open(store.path)["epochs"][4] == 11
+    options = [f"--worker.logdir={store.path}", "--worker.main_import=logs"]
+    assert run("training.worker", "--worker.index=4", *options).returncode == 0
+    assert run("training.worker", "--worker.indices=0-1", *options).returncode == 0
+    assert Store.open(store.path)["epochs"].tolist() == [10, 11, 0, 0, 14, 0, 0]

@@ -1,0 +1,66 @@
+"""Rows of a source, read block by block and checked to be finite."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import InputError
+from datamodels.regression.row_source import RowSource
+
+Float64s = NDArray[np.float64]
+Int64s = NDArray[np.int64]
+
+WORD_BITS = 64  # masks of zeros and ones are packed into words of so many rows
+DEFAULT_BLOCK_BYTES = 256 * 2**20
+
+
+class Block(NamedTuple):
+    """Some rows as they were read, checked to be finite."""
+
+    masks: NDArray[Any]  # (b, p)
+    outputs: NDArray[np.float32]  # (b, t)
+
+
+def read_blocks(
+    source: RowSource,
+    rows: Int64s,
+    *,
+    targets: slice = slice(None),
+    block_bytes: int = DEFAULT_BLOCK_BYTES,
+    max_rows: int | None = None,
+) -> Iterator[Block]:
+    """``rows`` in order, in blocks whose masks would take ``block_bytes`` as float64.
+
+    A block has at most ``max_rows`` rows, rounded up to a multiple of 64.
+    """
+    size = _rows_per_block(source.n_features, block_bytes, max_rows)
+    for start in range(0, len(rows), size):
+        block_rows = rows[start : start + size]
+        masks, outputs = source.read(block_rows)
+        block = Block(masks, outputs[:, targets])
+        named = source.idx[block_rows]
+        _check_finite("masks", "feature", block.masks, named)
+        _check_finite("outputs", "target", block.outputs, named, targets.start or 0)
+        yield block
+
+
+def _rows_per_block(n_features: int, block_bytes: int, max_rows: int | None) -> int:
+    """A multiple of 64, so that every block but the last fills whole words of bits."""
+    words = max(block_bytes // (8 * n_features * WORD_BITS), 1)
+    if max_rows is not None:
+        words = min(words, -(-max_rows // WORD_BITS))
+    return words * WORD_BITS
+
+
+def _check_finite(
+    name: str, axis: str, values: NDArray[Any], named: Int64s, first_column: int = 0
+) -> None:
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    row, column = np.argwhere(~np.isfinite(values))[0]
+    raise InputError(
+        f"{name} of row {named[row]}, {axis} {first_column + column}, are {values[row, column]}; "
+        "only finite values can be fitted: leave the row out, or train that model again"
+    )
