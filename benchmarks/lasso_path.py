@@ -10,7 +10,6 @@ default tolerance (gap 1e-4), and is timed on a few of the targets. One thread e
 compiled before.
 """
 
-import os
 import time
 
 import numpy as np
@@ -21,7 +20,6 @@ K, EPS = 50, 0.05
 
 def main() -> None:
     """Print seconds a target and their ratio."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     from threadpoolctl import threadpool_limits
 
     masks, outputs = problem()
@@ -46,7 +44,8 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
 
 def fit_seconds(masks: np.ndarray, outputs: np.ndarray) -> float:
     """Seconds a target, from masks to saved weights."""
-    from datamodels.regression.fit import FitConfig, fit_datamodels
+    from datamodels.regression.fit import fit_datamodels
+    from datamodels.regression.fit_config import FitConfig
     from datamodels.regression.row_source import ArraySource
 
     rows = np.arange(N_TRAIN + N_VAL)

@@ -8,8 +8,9 @@ help or hurt that output (Ilyas, Park, Engstrom, Leclerc, Madry: Datamodels, ICM
 Importing this package is quick: names below load their module on first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from datamodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from datamodels.regression.result import Datamodels
@@ -19,18 +20,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Datamodels", "Spec", "Store", "__version__"]
 
-_HOMES = {
-    "Datamodels": "datamodels.regression.result",
-    "Spec": "datamodels.training.spec",
-    "Store": "datamodels.training.store",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Datamodels": "datamodels.regression.result",
+        "Spec": "datamodels.training.spec",
+        "Store": "datamodels.training.store",
+    },
+)

@@ -1,4 +1,4 @@
-"""Results that appear whole or not at all, and never replace anything.
+"""Results that appear whole or not at all, and replace nothing unless told to.
 
 Files and folders are made under a temporary name beside their place, brought to the disk, and only
 then given their name, which must be free.

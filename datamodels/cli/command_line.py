@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from datamodels.errors import MissingFileError, UsageError
+from datamodels.errors import UsageError
 
 _CONFIG_FILE_OPTIONS = ("-C", "--config-file")
 
@@ -84,7 +84,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).expanduser().read_text()
     except FileNotFoundError:
-        raise MissingFileError(f"no configuration file {path}") from None
+        raise UsageError(f"there is no configuration file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the configuration file {path}: {error}") from None
     try:

@@ -39,7 +39,7 @@ def run(command: Command, action: Callable[[Values], int | None]) -> int:
         print_error(command, error)
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"{_program(command)}: interrupted", file=sys.stderr)
+        print(f"{command.module}: interrupted", file=sys.stderr)
         return 130
 
 
@@ -63,7 +63,7 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     faults += misspelled(command, from_files, in_file=True)
     if not command.user_options:
         faults += [
-            f"{word!r} is not understood: options are written --section.name=value"
+            f"{word!r} is no option: write options as --section.name=value"
             for word in (*found.short, *found.positional)
         ]
     config.collect_argv()
@@ -78,32 +78,31 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
 
 
 def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False) -> list[str]:
-    """Faults for near misses in our own sections; warnings for what else nobody will read.
+    """Faults for near misses of this command's options; warnings for what nobody will read.
 
-    Options of other commands and unknown sections are left alone in files, which may serve
-    several commands, and everywhere for commands that import a user's module.
+    Options of our other commands are left alone, and so are sections of the user's own: in files,
+    which may serve several commands, and everywhere for commands that import a user's module.
     """
     own = command.options()
     sections = {section.name for section in command.sections}
     faults = []
     for name in names:
-        if name in own:
+        if name in own or name in catalogue.known_names():
             continue
-        section = name.rpartition(".")[0]
-        known = name in catalogue.known_names()
         close = nearest_option(name, own)
-        if section in sections and not known and close:
-            faults.append(f"--{name} is no option: did you mean --{close}?")
-        elif section in sections and not known:
-            listed = ", ".join(option for option in own if option.startswith(f"{section}."))
-            warnings.warn(
-                f"{name} is no option of this command (it has {listed}); ignored", stacklevel=1
-            )
-        elif not known and close and "." in close and (section or not command.user_options):
-            warnings.warn(f"{name} is nobody's option: did you mean {close}? Ignored", stacklevel=1)
-        elif not in_file and not command.user_options:
-            warnings.warn(f"--{name} is no option of this command; ignored", stacklevel=1)
+        ours = name.rpartition(".")[0] in sections
+        theirs = not ours and (in_file or command.user_options)
+        if close and not theirs:
+            faults.append(f"unknown option --{name}: did you mean --{close}?")
+        elif close and "." in name:
+            _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
+        elif not theirs:
+            _warn(f"--{name} is no option of this command, and ignored; see --help")
     return faults
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=1)
 
 
 def warn_of_misspelled_user_options(command: Command, config: SharedConfig) -> None:
@@ -118,21 +117,17 @@ def warn_of_misspelled_user_options(command: Command, config: SharedConfig) -> N
         section = name.rpartition(".")[0]
         close = nearest_option(name, theirs)
         if section in their_sections and close and close.startswith(f"{section}."):
-            warnings.warn(f"--{name} is declared by nobody: did you mean --{close}?", stacklevel=1)
+            _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
 
 
 def print_error(command: Command, error: BaseException) -> None:
     """One line, or a short list below a head line, on standard error."""
     lines = str(error).splitlines() or [type(error).__name__]
-    head = f"{_program(command)}: error:"
+    head = f"{command.module}: error:"
     if len(lines) == 1:
         print(f"{head} {lines[0]}", file=sys.stderr)
     else:
         print("\n".join([head, *(f"  {line}" for line in lines)]), file=sys.stderr)
-
-
-def _program(command: Command) -> str:
-    return command.module
 
 
 def _print_help(command: Command, config: SharedConfig) -> None:

@@ -121,7 +121,7 @@ class SharedConfig(Config):  # type: ignore[misc]
         """Full names of declared options that may stand bare."""
         return {".".join(path) for path, param in self.entries.items() if param.is_flag}
 
-    def help_tables(self, stream: TextIO | None = None) -> str:
+    def help_tables(self) -> str:
         """A table of options for each section, as ``--help`` shows it."""
         tables = []
         for section, paths in self.sections_to_entries.items():
@@ -133,7 +133,7 @@ class SharedConfig(Config):  # type: ignore[misc]
                     shown = "" if default is None else str(default)
                     rows.append([".".join(path), shown, param.checker.help(), param.desc])
             title = (self.sections[section].desc if self.sections[section] else None) or section
-            tables.append(_table(rows, str(title), stream or sys.stdout))
+            tables.append(_table(rows, str(title), sys.stdout))
         return "\n\n".join(tables)
 
     def validate(self, mode: str = "stderr") -> dict[tuple[str, ...], Exception] | None:

@@ -51,6 +51,15 @@ def subset_mask(
     return mask
 
 
+def row_seed(index: int, *, seed: int) -> int:
+    """A seed for everything else that is random in row ``index``: initial weights, batches.
+
+    An integer from 0 to 2^63 - 1, as ``torch.manual_seed`` and others take it: a function of
+    (seed, index) alone, unrelated to the row's mask. UsageError where an argument is out of range.
+    """
+    return int(stream_words("row", seed=seed, index=index, count=1)[0] >> np.uint64(1))
+
+
 def subset_masks(
     indices: Sequence[int] | range | NDArray[np.integer],
     n_train: int,

@@ -74,7 +74,7 @@ def train(folder: Path, models: int, workers: int) -> Store:
         f"--logging.spec={folder / 'spec.json'}")  # fmt: skip
     store = Store.open(folder / "store")
     headline(f"2. Train {len(store.missing())} networks, each on its own half of the images")
-    train_missing(store, "examples.digits.train_digits", workers, [])
+    train_missing(store, "examples.digits.train_digits", workers)
     accuracy = store["accuracy"][:].mean()
     print(f"{models} networks, test accuracy {accuracy:.3f} on average")
     return store

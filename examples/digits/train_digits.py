@@ -10,14 +10,13 @@ initial weights and the order of the batches.
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from fastargs import Param, Section
 from fastargs.decorators import param, section
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datamodels.training import subset_mask
+from datamodels.training import row_seed, subset_mask
 from datamodels.training.utils import make_config
 from examples.digits.data import load_digits
 
@@ -50,7 +49,7 @@ def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @param("momentum")
 def train(
     mask: Tensor,
-    generator_seed: int,
+    torch_seed: int,
     hidden: int,
     steps: int,
     batch_size: int,
@@ -59,7 +58,7 @@ def train(
 ) -> nn.Module:
     """A network trained on the images where ``mask`` (n_train,) is 1."""
     images, labels, _, _ = tensors()
-    torch.manual_seed(generator_seed)
+    torch.manual_seed(torch_seed)
     model = nn.Sequential(nn.Linear(images.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     order = torch.empty(0, dtype=torch.int64)
@@ -90,9 +89,7 @@ def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
     """Everything the store keeps of model ``index``."""
     train_images, train_labels, test_images, test_labels = tensors()
     mask = subset_mask(index, len(train_images), alpha=alpha, seed=seed)
-    # Any one-to-one mixing of (seed, index) would do; Philox words are the same everywhere.
-    word = np.random.Philox(key=np.array([seed, index], np.uint64)).random_raw() >> np.uint64(1)
-    model = train(torch.from_numpy(mask).float(), int(word))
+    model = train(torch.from_numpy(mask).float(), row_seed(index, seed=seed))
     with torch.inference_mode():
         test_logits = model(test_images)
         return {

@@ -16,7 +16,7 @@ from datamodels.training.indices import format_indices
 _POLL_SECONDS = 0.5
 
 
-def train_missing(store: Store, main_import: str, n_workers: int, options: Sequence[str]) -> None:
+def train_missing(store: Store, main_import: str, n_workers: int) -> None:
     """Run the worker on the rows that are missing, ``n_workers`` processes of one thread each.
 
     Shows one progress line. DatamodelsError when a worker fails; Ctrl-C ends them all, and a later
@@ -25,7 +25,7 @@ def train_missing(store: Store, main_import: str, n_workers: int, options: Seque
     missing = store.missing().tolist()
     shares = [missing[i::n_workers] for i in range(n_workers)]
     started = [
-        _start(store.path, main_import, share, number, options)
+        _start(store.path, main_import, share, number)
         for number, share in enumerate(shares)
         if share
     ]
@@ -41,7 +41,7 @@ def train_missing(store: Store, main_import: str, n_workers: int, options: Seque
 
 
 def _start(
-    store: Path, main_import: str, share: list[int], number: int, options: Sequence[str]
+    store: Path, main_import: str, share: list[int], number: int
 ) -> tuple["subprocess.Popen[bytes]", Path]:
     log = store / f"worker_{number}.log"
     with log.open("wb") as output:
@@ -53,7 +53,6 @@ def _start(
                 f"--worker.logdir={store}",
                 f"--worker.main_import={main_import}",
                 f"--worker.indices={format_indices(share)}",
-                *options,
             ],
             env={**os.environ, "OMP_NUM_THREADS": "1"},  # small networks gain nothing from more
             stdin=subprocess.DEVNULL,

@@ -1,8 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamodels.cli.command_line import flatten, read_config_file, scan
 from datamodels.cli.option import Option, convert_all, to_bool, to_int
-from datamodels.errors import MissingFileError, UsageError
+from datamodels.errors import UsageError
 from datamodels.near_miss import nearest_option
 
 
@@ -57,7 +59,7 @@ def test_a_file_without_sections_is_refused(tmp_path, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match="nowhere"):
+    with pytest.raises(UsageError, match="nowhere"):
         read_config_file(tmp_path / "nowhere.yml")
 
 
@@ -109,3 +111,25 @@ def test_near_misses(name, expected):
     candidates = ["worker.index", "worker.logdir", "worker.do_if_complete", "worker.job_timeout",
                   "worker.main_import"]  # fmt: skip
     assert nearest_option(name, candidates) == expected
+
+
+_NAMES = st.from_regex(r"[a-z]{1,5}\.[a-z_]{1,8}", fullmatch=True)
+_VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(st.dictionaries(_NAMES, _VALUES), st.booleans())
+def test_options_read_back_however_they_are_written(options, with_equals):
+    words = []
+    for name, value in options.items():
+        one_word = with_equals or not value or value.startswith("-")
+        words += [f"--{name}={value}"] if one_word else [f"--{name}", value]
+    assert scan(words, declared=set(options)).options == options
+
+
+@given(st.dictionaries(_NAMES, st.integers()))
+def test_nested_and_dotted_files_are_the_same(options):
+    nested = {}
+    for name, value in options.items():
+        section, _, last = name.partition(".")
+        nested.setdefault(section, {})[last] = value
+    assert flatten(nested) == flatten(options) == options

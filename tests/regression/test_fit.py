@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, UsageError
 from datamodels.regression.fit import fit_datamodels, save_logs
@@ -348,3 +350,30 @@ def test_tables_that_do_not_fit_in_memory_are_refused(monkeypatch):
     source = ArraySource(random_masks(20, 500), np.zeros((20, 1)))
     with pytest.raises(InputError, match="500 features and 1 targets need about"):
         fit_datamodels(source, np.arange(15), np.arange(15, 20), FitConfig(k=3))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(5, 40), st.integers(1, 30), st.integers(1, 3), st.integers(0, 2**31),
+    st.sampled_from([1e-6, 1.0, 1e6]), st.floats(0.05, 0.95), st.integers(1, 15),
+    st.floats(1e-4, 0.9),
+)  # fmt: skip
+def test_any_small_problem_is_solved_and_certified(n, p, t, seed, unit, alpha, k, eps):
+    """Whatever the shape, constant and equal columns included, the gap recomputed from the raw
+    rows and the saved float32 weights is the one that is reported."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((n, p)) < alpha
+    y = ((x @ rng.standard_normal((p, t)) + rng.standard_normal((n, t))) * unit).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constant columns
+        result = fit(x, y, FitConfig(k=k, eps=eps), np.arange(2, n), np.arange(2))
+    exact = Exact.of(x, y)
+    w = result.datamodels.weight.astype(float) * exact.scale[:, None]
+    fitted = result.final["lambda"] > 0
+    gap = exact.relative_gap(w, result.final["lambda"])[fitted]
+    np.testing.assert_allclose(gap, result.final["gap"][fitted], atol=1e-9)
+    converged = result.final["status"][fitted] == Status.CONVERGED
+    assert (gap[converged] <= 1.001e-7).all()
+    limited = result.final["status"][fitted] == Status.FLOAT32_LIMIT
+    assert (converged | limited).all()
+    assert (gap[limited] < 1e-5).all()

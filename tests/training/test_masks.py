@@ -12,7 +12,7 @@ from scipy import stats
 from datamodels.errors import UsageError
 from datamodels.streams import stream_words
 from datamodels.training import masks as masks_module
-from datamodels.training.masks import subset_mask, subset_masks
+from datamodels.training.masks import row_seed, subset_mask, subset_masks
 
 KINDS = ["fixed", "bernoulli"]
 
@@ -203,3 +203,12 @@ def test_bad_index_seed_and_kind():
         subset_masks([], 10, alpha=0.5, seed=-1)
     with pytest.raises(UsageError, match=r"kind='poisson' .* 'fixed' or 'bernoulli'"):
         subset_mask(0, 10, alpha=0.5, seed=0, kind="poisson")
+
+
+def test_row_seeds_are_unlike_one_another_and_pinned():
+    seeds = {row_seed(index, seed=seed) for index in range(200) for seed in range(5)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert [row_seed(0, seed=0), row_seed(7, seed=3)] == [2264997308169100724, 9022774265123697540]
+    with pytest.raises(UsageError, match="index=-1"):
+        row_seed(-1, seed=0)

@@ -3,6 +3,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datamodels.training import spec as spec_module
 from datamodels.training.spec import Spec, SpecError, preprocess_spec, verify_spec
@@ -116,3 +118,21 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path.write_text(f'{{"num_models": 2, "schema": {{"a": {entry}, "a": {entry}}}}}')
     with pytest.raises(SpecError, match='"a" stands twice'):
         Spec.read(path)
+
+
+_FIELDS = st.fixed_dictionaries(
+    {
+        "shape": st.lists(st.integers(0, 1000), max_size=3),
+        "dtype": st.sampled_from(
+            ["bool_", "float16", "float", "uint8", "int64", "complex64", "S7"]
+        ),
+    },
+    optional={"allow_nonfinite": st.booleans()},
+)
+
+
+@given(st.integers(1, 10**6), st.dictionaries(st.from_regex(r"[a-z][a-z0-9_.-]{0,9}", fullmatch=True),
+                                              _FIELDS, min_size=1, max_size=4))  # fmt: skip
+def test_any_spec_survives_json(num_models, schema):
+    parsed = Spec.parse({"num_models": num_models, "schema": schema})
+    assert Spec.parse(json.loads(json.dumps(parsed.to_json()))) == parsed

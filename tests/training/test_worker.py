@@ -159,7 +159,7 @@ def test_absent_keys_warn_once_and_keep_what_is_there(work, store):
         (["--worker.index=0", "--worker.main_import=nowhere.at_all"], 2, ["no module"]),
         (["--worker.index=0", "--worker.main_import=json"], 2, ["defines no main"]),
         (["--worker.index=0", "--worker.logdir=nowhere"], 1, ["initialize_store"]),
-        (["--worker.index=0", "-C", "nowhere.yaml"], 1, ["no configuration file"]),
+        (["--worker.index=0", "-C", "nowhere.yaml"], 2, ["no configuration file"]),
     ],
 )
 def test_wrong_calls_are_explained(work, store, arguments, status, needles):

@@ -1,0 +1,51 @@
+import warnings
+
+import pytest
+
+from datamodels.cli.catalogue import COMPUTE_DATAMODELS, WORKER
+from datamodels.cli.runner import misspelled
+
+
+def outcome(command, name, **where):
+    """What one given name leads to: "error", "warning" or "nothing"."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        faults = misspelled(command, [name], **where)
+    return "error" if faults else "warning" if caught else "nothing"
+
+
+@pytest.mark.parametrize(
+    ("name", "on_command_line", "in_file"),
+    [
+        ("cfg.k", "nothing", "nothing"),
+        ("cfg.out_path", "nothing", "nothing"),  # of another command of ours
+        ("cfg.epss", "error", "error"),
+        ("data.num_tran", "error", "error"),
+        ("cfg.tolerance", "warning", "warning"),  # in our section, and near to nothing
+        ("data.train_dataset", "warning", "warning"),
+        ("cgf.eps", "error", "warning"),  # a near miss of the section
+        ("early_stoping.check_every", "error", "warning"),
+        ("training.epochs", "warning", "nothing"),
+        ("verbose", "warning", "nothing"),
+        ("out_dir", "error", "nothing"),
+    ],
+)
+def test_names_that_nobody_declared(name, on_command_line, in_file):
+    assert outcome(COMPUTE_DATAMODELS, name) == on_command_line
+    assert outcome(COMPUTE_DATAMODELS, name, in_file=True) == in_file
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("worker.logdr", "error"),
+        ("worker.banana", "warning"),
+        ("wroker.index", "warning"),
+        ("trainer.multiple", "nothing"),
+        ("data.num_tran", "nothing"),  # may be an option of the user's module
+        ("verbose", "nothing"),
+        ("logdir", "nothing"),
+    ],
+)
+def test_a_users_module_may_own_any_other_section(name, expected):
+    assert outcome(WORKER, name) == expected
