@@ -120,19 +120,18 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         Spec.read(path)
 
 
+_DTYPES = ["bool_", "float16", "float", "uint8", "int64", "complex64", "S7"]
 _FIELDS = st.fixed_dictionaries(
     {
         "shape": st.lists(st.integers(0, 1000), max_size=3),
-        "dtype": st.sampled_from(
-            ["bool_", "float16", "float", "uint8", "int64", "complex64", "S7"]
-        ),
+        "dtype": st.sampled_from(_DTYPES),
     },
     optional={"allow_nonfinite": st.booleans()},
 )
+_KEYS = st.from_regex(r"[a-z][a-z0-9_.-]{0,9}", fullmatch=True)
 
 
-@given(st.integers(1, 10**6), st.dictionaries(st.from_regex(r"[a-z][a-z0-9_.-]{0,9}", fullmatch=True),
-                                              _FIELDS, min_size=1, max_size=4))  # fmt: skip
+@given(st.integers(1, 10**6), st.dictionaries(_KEYS, _FIELDS, min_size=1, max_size=4))
 def test_any_spec_survives_json(num_models, schema):
     parsed = Spec.parse({"num_models": num_models, "schema": schema})
     assert Spec.parse(json.loads(json.dumps(parsed.to_json()))) == parsed
