@@ -102,7 +102,9 @@ def shared_maps(folder: Path) -> Callable[[int], None]:
 def worker_row(folder: Path) -> Callable[[int], Any]:
     """The worker's own loop body: folder, main, checks, write, flag, log."""
     store = Store.create(folder, SPEC)
-    return RowRunner(store, user_main, do_if_complete=False, argv=["benchmark"]).run
+    return RowRunner(
+        store, user_main, logdir=str(folder), do_if_complete=False, argv=["benchmark"]
+    ).run
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
 
@@ -98,6 +99,15 @@ def sync_folder(folder: Path) -> None:
     """Make new names in ``folder`` survive a loss of power."""
     with suppress(OSError):  # some file systems cannot, and need not
         _sync(folder)
+
+
+def write_all(descriptor: int, offset: int, content: Any) -> None:
+    """Write the bytes of ``content`` at ``offset``: one call writes at most 2 GiB, and less when
+    the disk fills up."""
+    rest = memoryview(content).cast("B")
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 @contextmanager

@@ -16,6 +16,14 @@ import numpy as np
 from datamodels.errors import InputError, MissingFileError
 
 
+class WrongSizeError(InputError):
+    """A ``.npy`` file that is not as long as its header says."""
+
+    def __init__(self, message: str, header: "NpyHeader") -> None:
+        super().__init__(message)
+        self.header = header
+
+
 @dataclass(frozen=True)
 class NpyHeader:
     """What the header of a ``.npy`` file says."""
@@ -61,9 +69,11 @@ def read_header(path: Path) -> NpyHeader:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if size != header.file_bytes:
         state = "truncated" if size < header.file_bytes else "longer than its header says"
-        raise InputError(
+        raise WrongSizeError(
             f"{path} is {state}: it has {size} bytes, and an array of shape {header.shape} and "
-            f"dtype {header.dtype} takes {header.file_bytes}"
+            f"dtype {header.dtype} takes {header.file_bytes}. Copy it "
+            "again from where it is whole",
+            header,
         )
     return header
 
@@ -85,7 +95,7 @@ def _parse_header(file: BinaryIO, path: Path) -> NpyHeader:
             version, np.lib.format.read_array_header_2_0
         )
         shape, fortran_order, dtype = read(file)
-    except ValueError as error:
+    except Exception as error:  # numpy parses headers as Python: its parser's errors come through
         raise InputError(
             f"{path} is not a .npy file, or its header is cut short: {error}"
         ) from None

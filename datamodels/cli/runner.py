@@ -4,6 +4,7 @@
 can mend are printed without a traceback; anything else that escapes is a bug and shows itself.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -26,21 +27,34 @@ def run(command: Command, action: Callable[[Values], int | None]) -> int:
     """
     _plain_warnings()
     try:
-        config = declare(command)
-        found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
-        if "version" in found.options:
-            print(f"datamodels {datamodels.__version__}")
-            return 0
-        if "help" in found.options or "-h" in found.short:
-            _print_help(command, config)
-            return 0
-        return action(read_values(command, config, found)) or 0
+        status = _run(command, action)
+        sys.stdout.flush()
+        return status
     except DatamodelsError as error:
-        print_error(command, error)
+        print_error(command, str(error))
         return error.exit_status
+    except BrokenPipeError:  # whoever read our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # the disk, the network, permissions: never a fault of the code
+        named = f": {error.filename}" if error.filename else ""
+        print_error(command, f"{error.strerror or error}{named}")
+        return 1
     except KeyboardInterrupt:
         print(f"{command.module}: interrupted", file=sys.stderr)
         return 130
+
+
+def _run(command: Command, action: Callable[[Values], int | None]) -> int:
+    config = declare(command)
+    found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
+    if "version" in found.options:
+        print(f"datamodels {datamodels.__version__}")
+        return 0
+    if "help" in found.options or "-h" in found.short:
+        _print_help(command, config)
+        return 0
+    return action(read_values(command, config, found)) or 0
 
 
 def section(values: Values, name: str) -> Values:
@@ -91,12 +105,13 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
             continue
         close = nearest_option(name, own)
         ours = name.rpartition(".")[0] in sections
-        theirs = not ours and (in_file or command.user_options)
-        if close and not theirs:
+        if not ours and command.user_options:
+            continue  # may be declared by the user's module, which is not imported yet
+        if close and (ours or not in_file):
             faults.append(f"unknown option --{name}: did you mean --{close}?")
         elif close and "." in name:
             _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
-        elif not theirs:
+        elif ours or not in_file:
             _warn(f"--{name} is no option of this command, and ignored; see --help")
     return faults
 
@@ -105,24 +120,25 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=1)
 
 
-def warn_of_misspelled_user_options(command: Command, config: SharedConfig) -> None:
-    """Once a user's module has declared its options: warn of near misses in its sections."""
+def warn_of_misspelled_user_options(config: SharedConfig) -> None:
+    """Once a user's module has declared its options: warn of near misses that nobody declared.
+
+    A name in a section that nobody declared may belong to a module that reads argv itself; only one
+    whose section is nearly a declared one is spoken of.
+    """
     found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
     given = set(found.options)
     for fname in found.config_files:
         given |= set(command_line.flatten(command_line.read_config_file(fname)))
-    theirs = config.names() - set(command.options())
-    their_sections = {name.rpartition(".")[0] for name in theirs}
-    for name in sorted(given - config.names()):
-        section = name.rpartition(".")[0]
-        close = nearest_option(name, theirs)
-        if section in their_sections and close and close.startswith(f"{section}."):
+    for name in sorted(given - config.names() - catalogue.known_names()):
+        close = nearest_option(name, config.names())
+        if close and "." in name:
             _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
 
 
-def print_error(command: Command, error: BaseException) -> None:
+def print_error(command: Command, message: str) -> None:
     """One line, or a short list below a head line, on standard error."""
-    lines = str(error).splitlines() or [type(error).__name__]
+    lines = message.splitlines() or ["failed"]
     head = f"{command.module}: error:"
     if len(lines) == 1:
         print(f"{head} {lines[0]}", file=sys.stderr)

@@ -10,12 +10,13 @@ from datamodels.errors import InputError
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.result import Datamodels
+from datamodels.regression.row_source import Outputs
 from datamodels.training.indices import format_indices, parse_indices
 
 
 def read_held_out(
     store: str | Path, *, x_name: str, y_name: str, rows: str | None
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
+) -> tuple[NDArray[Any], Outputs]:
     """Masks (n_models, n_train) and outputs (n_models, n_targets) of rows of a store.
 
     ``rows`` such as "1600-1999" must be complete (InputError); None takes all complete rows.

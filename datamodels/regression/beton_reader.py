@@ -21,6 +21,7 @@ from datamodels.regression.beton_format import (
     parse_header,
     read_metadata,
 )
+from datamodels.regression.row_source import clean_masks
 
 NEEDED = "mask (1-D array of bool or real numbers), targets (1-D float32 array), idx (int)"
 
@@ -85,7 +86,8 @@ class BetonFile:
         mask_nbytes = self.n_features * self.mask_dtype.itemsize
         masks = gather(self.data, self.mask_ptr[rows], mask_nbytes)
         targets = gather(self.data, self.targets_ptr[rows], self.n_targets * 4)
-        return masks.view(self.mask_dtype), targets.view("<f4").astype(np.float32, copy=False)
+        outputs = targets.view("<f4").astype(np.float32, copy=False)
+        return clean_masks(masks.view(self.mask_dtype)), outputs
 
 
 def _arrays(header: Header, path: Path) -> tuple[Array, Array]:

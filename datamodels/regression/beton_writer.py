@@ -4,7 +4,6 @@ With pages of the same size the file equals, in every byte that is in use, the o
 writer makes with one worker.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from datamodels.errors import InputError
-from datamodels.files import disk_errors, new_file
+from datamodels.files import disk_errors, new_file, write_all
 from datamodels.regression.beton_format import (
     ALLOCATION,
     DEFAULT_PAGE_SIZE,
@@ -240,13 +239,6 @@ def _new_beton(path: Path, size: int) -> Iterator[WriteAt]:
 
         def write_at(offset: int, content: Any) -> None:
             with disk_errors(path, size):
-                _write_all(file.fileno(), offset, content)
+                write_all(file.fileno(), offset, content)
 
         yield write_at
-
-
-def _write_all(descriptor: int, offset: int, content: Any) -> None:
-    rest = memoryview(content).cast("B")
-    while rest:  # one call writes at most 2 GiB, and less when the disk fills up
-        written = os.pwrite(descriptor, rest, offset)
-        rest, offset = rest[written:], offset + written

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError
-from datamodels.regression.row_source import RowSource
+from datamodels.regression.row_source import Outputs, RowSource
 
 Float64s = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 WORD_BITS = 64  # masks of zeros and ones are packed into words of so many rows
+_LARGEST = 1e100  # sums of squares of these stay finite
 DEFAULT_BLOCK_BYTES = 256 * 2**20
 
 
@@ -20,7 +21,7 @@ class Block(NamedTuple):
     """Some rows as they were read, checked to be finite."""
 
     masks: NDArray[Any]  # (b, p)
-    outputs: NDArray[np.float32]  # (b, t)
+    outputs: Outputs  # (b, t)
 
 
 def read_blocks(
@@ -57,10 +58,14 @@ def _rows_per_block(n_features: int, block_bytes: int, max_rows: int | None) -> 
 def _check_finite(
     name: str, axis: str, values: NDArray[Any], named: Int64s, first_column: int = 0
 ) -> None:
-    if values.dtype.kind != "f" or np.isfinite(values).all():
+    if values.dtype.kind != "f":
         return
-    row, column = np.argwhere(~np.isfinite(values))[0]
+    fine = np.abs(values) <= min(_LARGEST, float(np.finfo(values.dtype).max))  # NaN is not
+    if fine.all():
+        return
+    row, column = np.argwhere(~fine)[0]
     raise InputError(
         f"{name} of row {named[row]}, {axis} {first_column + column}, are {values[row, column]}; "
-        "only finite values can be fitted: leave the row out, or train that model again"
+        f"only values up to {_LARGEST:g} can be fitted: leave the row out, or train that model "
+        "again"
     )

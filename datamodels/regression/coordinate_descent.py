@@ -1,6 +1,6 @@
 """Coordinate descent on a shared Gram matrix: the numba kernels, many targets in parallel.
 
-For one target, in the notation of ``standardize``,
+For one target, in the notation of ``standardized``,
 
     minimize over w:  1/2 (yy - 2 c.w + w'G w) + lambda |w|_1,     g = c - G w
 
@@ -193,7 +193,7 @@ def path_step(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=_FAST)
 def _exact_gradient(xx, m, n, inv_d, c, w, g):  # type: ignore[no-untyped-def]
-    """g <- c - G w in float64, G from the exact table (see ``standardize``)."""
+    """g <- c - G w in float64, G from the exact table (see ``standardized``)."""
     for k in range(len(g)):
         g[k] = c[k]
     for j in range(len(w)):

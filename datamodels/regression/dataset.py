@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
-from datamodels.regression.row_source import ArraySource
+from datamodels.regression.row_source import ArraySource, Outputs
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED
 from datamodels.training.store import read_flags
@@ -82,8 +82,11 @@ class RegressionDataset:
         """dtype of the covariates."""
         return self._arrays.mask_dtype
 
-    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Masks (b, n_features) and targets (b, n_targets) of these of the complete rows."""
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], Outputs]:
+        """Masks (b, n_features) and targets (b, n_targets) of these of the complete rows.
+
+        Targets are float64 where float32 would lose digits that the store holds.
+        """
         return self._arrays.read(self.idx[rows])
 
     def __len__(self) -> int:
@@ -93,7 +96,7 @@ class RegressionDataset:
         if not -len(self) <= i < len(self):
             raise IndexError(f"row {i} of {len(self)} complete rows")
         masks, targets = self.read(np.array([i]))
-        return masks[0], targets[0], int(self.idx[i])
+        return masks[0], targets[0].astype(np.float32), int(self.idx[i])
 
 
 def _existing(layout: StoreLayout, key: str) -> Path:

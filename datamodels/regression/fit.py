@@ -1,7 +1,7 @@
 """Fit datamodels: rows in, one sparse linear model a target out.
 
 The path of lambdas is solved on the training rows, the validation rows choose one lambda for each
-target, and the saved fit is made at that lambda on all rows (see ``lambda_path`` and ``refit``).
+target, and the saved fit is made at that lambda on all rows (see ``lambda_path``, ``final_fit``).
 """
 
 import os
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from datamodels.errors import UsageError
 from datamodels.regression.blocks import Int64s, read_blocks
+from datamodels.regression.final_fit import FinalFit, refit
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.lambda_path import PathLog, follow_path
 from datamodels.regression.logs import Fields, write_logs
 from datamodels.regression.memory import check_memory
 from datamodels.regression.moments import MomentAccumulator, Moments
-from datamodels.regression.refit import FinalFit, refit
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Progress, RowSource, silent
-from datamodels.regression.standardize import Standardized, standardize
+from datamodels.regression.standardized import Standardized, standardize
 from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datamodels.regression import coordinate_descent
 from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.fit_config import FitConfig
-from datamodels.regression.standardize import Standardized
+from datamodels.regression.standardized import Standardized
 from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
 

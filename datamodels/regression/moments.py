@@ -8,7 +8,7 @@ cancel, and those of a constant target are zero to the bit. Moments of two sets 
 ``+``: shards of a store, training and validation rows, models trained later.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,19 @@ _GROUP_ROWS = 16_384  # rows packed before they are counted: 256 words a feature
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over ``n`` rows of masks x (p,) and shifted outputs y - shift (t,)."""
+    """Sums over ``n`` rows of masks x - shift_x (p,) and outputs y - shift (t,).
+
+    Masks of zeros and ones have shift_x = 0 and exact integers.
+    """
 
     n: int
     sum_x: NDArray[Any]  # (p,) int64 counts, or float64
     xx: NDArray[Any]  # (p, p) symmetric; int32 (int64 from 2^31 rows on), or float64
-    xy: Float64s  # (p, t) sum of x (y - shift)
+    xy: Float64s  # (p, t) sum of (x - shift_x) (y - shift)
     sum_y: Float64s  # (t,) sum of y - shift
     sum_yy: Float64s  # (t,) sum of (y - shift)^2
     shift: Float64s  # (t,) in the units of y
+    shift_x: Float64s  # (p,) in the units of x; zeros for counts
 
     @property
     def counted(self) -> bool:
@@ -50,14 +54,26 @@ class Moments:
     def shifted(self, shift: Float64s) -> "Moments":
         """The same rows, outputs measured from another ``shift`` (t,)."""
         d = self.shift - shift  # y - shift = (y - self.shift) + d
-        return Moments(
-            n=self.n,
-            sum_x=self.sum_x,
-            xx=self.xx,
+        return replace(
+            self,
             xy=self.xy + np.outer(self.sum_x, d),
             sum_y=self.sum_y + self.n * d,
             sum_yy=self.sum_yy + 2 * d * self.sum_y + self.n * d**2,
             shift=shift,
+        )
+
+    def shifted_x(self, shift_x: Float64s) -> "Moments":
+        """The same rows, masks measured from another ``shift_x`` (p,)."""
+        d = self.shift_x - shift_x
+        if not d.any():
+            return self
+        cross = np.outer(d, self.sum_x)
+        return replace(
+            self,
+            sum_x=self.sum_x + self.n * d,
+            xx=self.xx + cross + cross.T + self.n * np.outer(d, d),
+            xy=self.xy + np.outer(d, self.sum_y),
+            shift_x=shift_x,
         )
 
     def __add__(self, other: "Moments") -> "Moments":
@@ -69,14 +85,19 @@ class Moments:
             )
         if np.any(other.shift != self.shift):
             other = other.shifted(self.shift)
-        return Moments(
+        # Zeros and ones may be measured from anywhere; other masks keep what does not cancel.
+        shift_x = other.shift_x if self.counted else self.shift_x
+        return self.shifted_x(shift_x)._plus(other.shifted_x(shift_x))
+
+    def _plus(self, other: "Moments") -> "Moments":
+        return replace(
+            self,
             n=self.n + other.n,
             sum_x=self.sum_x + other.sum_x,
             xx=_add_tables(self.xx, other.xx, self.n + other.n),
             xy=self.xy + other.xy,
             sum_y=self.sum_y + other.sum_y,
             sum_yy=self.sum_yy + other.sum_yy,
-            shift=self.shift,
         )
 
 
@@ -123,13 +144,20 @@ class MomentAccumulator:
         if self._n == 0:
             self._shift = block.outputs[0].astype(np.float64)
         if isinstance(self._table, _CountTable) and not is_zero_one(block.masks):
-            self._table = _FloatTable(*self._table.finish())
-        self._table.add(block.masks)
+            self._table = self._float_table(block.masks)
+        x = self._table.add(block.masks)
         y = block.outputs - self._shift  # (b, t) float64
         self._n += len(y)
-        self._xy += block.masks.astype(np.float64).T @ y
+        self._xy += x.T @ y
         self._sum_y += y.sum(axis=0)
         self._sum_yy += np.einsum("bt,bt->t", y, y)
+
+    def _float_table(self, masks: NDArray[Any]) -> "_FloatTable":
+        """A table that goes on from the counts so far, or begins at the first row."""
+        table = _FloatTable(*self._table.finish())
+        if self._n == 0:
+            table.shift = masks[0].astype(np.float64)
+        return table
 
     def finish(self) -> Moments:
         sum_x, xx = self._table.finish()
@@ -141,20 +169,24 @@ class MomentAccumulator:
             sum_y=self._sum_y,
             sum_yy=self._sum_yy,
             shift=self._shift,
+            shift_x=self._table.shift,
         )
 
 
 class _FloatTable:
-    """sum x and X'X in float64."""
+    """sum of x and X'X in float64, x measured from ``shift``."""
 
     def __init__(self, sum_x: NDArray[Any], xx: NDArray[Any]) -> None:
         self.sum_x = sum_x.astype(np.float64)
         self.xx = xx.astype(np.float64)
+        self.shift = np.zeros(len(sum_x))
 
-    def add(self, masks: NDArray[Any]) -> None:
-        x = masks.astype(np.float64)
+    def add(self, masks: NDArray[Any]) -> Float64s:
+        """Add these rows; returns them as they are measured, float64."""
+        x = masks.astype(np.float64) - self.shift
         self.sum_x += x.sum(axis=0)
         self.xx += x.T @ x
+        return x
 
     def finish(self) -> tuple[NDArray[Any], NDArray[Any]]:
         return self.sum_x, self.xx
@@ -166,15 +198,18 @@ class _CountTable:
     def __init__(self, n_features: int) -> None:
         self.xx: NDArray[Any] = np.zeros((n_features, n_features), np.int32)
         self.packed = np.zeros(popcount.packed_shape(0, n_features), np.uint64)
+        self.shift = np.zeros(n_features)  # counts are of the masks themselves
         self.n = 0
         self.n_packed = 0
 
-    def add(self, masks: NDArray[Any]) -> None:
+    def add(self, masks: NDArray[Any]) -> Float64s:
+        """Add these rows; returns them as float64."""
         if self.n_packed % WORD_BITS or self.n_packed + len(masks) > self._capacity:
             self._count()
             self._reserve(max(len(masks), _GROUP_ROWS))
         popcount.pack_columns(masks, self.packed, self.n_packed)
         self.n_packed += len(masks)
+        return masks.astype(np.float64)
 
     @property
     def _capacity(self) -> int:

@@ -14,6 +14,8 @@ from datamodels.errors import InputError
 
 Progress = Callable[[str, int, int], None]  # stage, done, of how many
 
+Outputs = NDArray[np.float32] | NDArray[np.float64]
+
 _REAL_KINDS = "buif"  # bool, unsigned, signed, float: numpy's one-letter names
 
 
@@ -40,7 +42,7 @@ class RowSource(Protocol):
     def mask_dtype(self) -> "np.dtype[Any]":
         """dtype of the masks that :meth:`read` returns."""
 
-    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], Outputs]:
         """Masks (len(rows), n_features) and outputs (len(rows), n_targets) of these rows."""
 
 
@@ -81,11 +83,18 @@ class ArraySource:
     def mask_dtype(self) -> "np.dtype[Any]":
         return self._masks.dtype
 
-    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], Outputs]:
         which = _slice_if_contiguous(rows)
-        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused by the fit
-            outputs = self._outputs[which].astype(np.float32)
-        return np.asarray(self._masks[which]), outputs
+        masks, outputs = clean_masks(self._masks[which]), self._outputs[which]
+        if np.can_cast(outputs.dtype, np.float32):
+            return masks, outputs.astype(np.float32)
+        return masks, outputs.astype(np.float64)  # float32 would lose digits
+
+
+def clean_masks(masks: NDArray[Any]) -> NDArray[Any]:
+    """Masks in memory, bools as 0 and 1: a file may hold any byte where numpy reads a bool."""
+    masks = np.asarray(masks)
+    return masks.view(np.uint8) != 0 if masks.dtype == np.bool_ else masks
 
 
 def silent(stage: str, done: int, total: int) -> None:

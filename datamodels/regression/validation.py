@@ -7,7 +7,8 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from datamodels.regression.blocks import Block, Float64s, Int64s
-from datamodels.regression.standardize import Standardized
+from datamodels.regression.row_source import Outputs
+from datamodels.regression.standardized import Standardized
 
 
 class ValidationRows:
@@ -21,13 +22,18 @@ class ValidationRows:
         self.masks: NDArray[Any] = np.empty(
             (n_features, n_rows), np.uint8 if bytewise else np.float32
         )
-        self._outputs: list[NDArray[np.float32]] = []
+        # Other masks are held less their first row: float32 then keeps the digits that matter.
+        self._shift: Float64s | None = np.zeros(n_features) if bytewise else None
+        self._outputs: list[Outputs] = []
         self._filled = 0
 
     def add(self, block: Block) -> None:
         """Append the rows of a block."""
         stop = self._filled + len(block.masks)
-        self.masks[:, self._filled : stop] = block.masks.T
+        if self._shift is None:
+            self._shift = block.masks[0].astype(np.float64)
+        shifted = block.masks - self._shift if self._shift.any() else block.masks
+        self.masks[:, self._filled : stop] = shifted.T
         self._outputs.append(block.outputs)
         self._filled = stop
 
@@ -50,8 +56,10 @@ class ValidationRows:
 
         outputs (t, n), centred; standardized weights (t, p); units (t,) in those of y.
         """
+        assert self._shift is not None
+        mean_x = problem.mean_x - self._shift  # zeros - shift without an intercept
         _mean_square_errors(
-            self.masks, outputs, weights, units, problem.inv_scale, problem.mean_x, which, errors
+            self.masks, outputs, weights, units, problem.inv_scale, mean_x, which, errors
         )
 
 

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodels.cli.catalogue import WRITE_DATASET
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
+from datamodels.errors import InputError
 from datamodels.regression.beton_writer import Block, write_beton
 from datamodels.regression.blocks import read_blocks
 from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.row_source import Progress, silent
+from datamodels.regression.row_source import Outputs, Progress, silent
 from datamodels.training.spec import COMPLETED
 
 __all__ = ["RegressionDataset", "main", "write_dataset"]
@@ -74,9 +76,22 @@ def _numbered_blocks(dataset: RegressionDataset, progress: Progress) -> Iterator
     """All rows in blocks, with their numbers in the store."""
     done = 0
     for block in read_blocks(dataset, np.arange(dataset.n_rows)):
-        yield block.masks, block.outputs, dataset.idx[done : done + len(block.masks)]
+        idx = dataset.idx[done : done + len(block.masks)]
+        yield block.masks, _as_float32(block.outputs, idx), idx
         done += len(block.masks)
         progress("rows", done, dataset.n_rows)
+
+
+def _as_float32(outputs: Outputs, idx: NDArray[np.int64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        rounded = outputs.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        row, target = np.argwhere(~np.isfinite(rounded))[0]
+        raise InputError(
+            f"outputs of row {idx[row]}, target {target}, are {outputs[row, target]:g}: targets of "
+            f"a .beton are float32, which ends at {np.finfo(np.float32).max:g}; fit from the store"
+        )
+    return rounded
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from datamodels.training.spec import ALLOW_NONFINITE, Field
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_NUMBERS = (bool, int, float, np.number, np.bool_)
+
 
 class RowError(InputError):
     """A row that does not fit the spec: the message names the key, what came and what is asked."""
@@ -66,6 +68,8 @@ def _to_array(key: str, field: Field, value: Any) -> Array:
         array = np.asarray(value)
     except Exception as error:
         raise _refused(key, field, f"{_came(value)}, which numpy cannot read ({error})") from None
+    if array.dtype == object and all(isinstance(item, _NUMBERS) for item in array.flat):
+        array = np.array(array.tolist())  # plain numbers that came in an array of objects
     if array.dtype.hasobject or array.dtype.fields:
         raise _refused(key, field, f"{_came(value)}, which is no array of numbers")
     return array

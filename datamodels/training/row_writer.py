@@ -13,7 +13,9 @@ import fcntl
 import os
 import struct
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.errors import DatamodelsError
+from datamodels.files import write_all
 from datamodels.npy_file import NpyHeader, read_header
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED
@@ -35,11 +38,14 @@ class WriteError(DatamodelsError):
 
 
 class RowWriter:
-    """Writes rows of one store. Descriptors stay open between rows; ``close`` when done."""
+    """Writes rows of one store, from any thread. Descriptors stay open between rows."""
 
     def __init__(self, layout: StoreLayout) -> None:
         self._layout = layout
         self._open: dict[str, tuple[int, NpyHeader]] = {}
+        self._owner = os.getpid()
+        self._one_at_a_time = threading.Lock()  # threads share the descriptors that hold the locks
+        self._finalizer = weakref.finalize(self, _close_all, self._open)
 
     def write(
         self, index: int, arrays: Mapping[str, np.ndarray[Any, Any]], *, overwrite: bool
@@ -75,23 +81,25 @@ class RowWriter:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close all descriptors."""
-        while self._open:
-            os.close(self._open.popitem()[1][0])
+        """Close all descriptors; they are opened again when needed."""
+        _close_all(self._open)
 
     def _pwrite(self, key: str, index: int, data: bytes) -> None:
         descriptor, header = self._file(key)
-        offset = header.row_offset(index)
-        view = memoryview(data)
-        while view:
-            try:
-                written = os.pwrite(descriptor, view, offset)
-            except OSError as error:
-                raise WriteError(
-                    f"row {index}: cannot write {self._layout.array(key)}: {error.strerror}; the "
-                    "row stays incomplete"
-                ) from error
-            view, offset = view[written:], offset + written
+        try:
+            write_all(descriptor, header.row_offset(index), data)
+        except OSError as error:
+            raise WriteError(
+                f"row {index}: cannot write {self._layout.array(key)}: {error.strerror}; the row "
+                "stays incomplete"
+            ) from error
+
+    def _after_fork(self) -> None:
+        """In a forked child: locks on inherited descriptors would be shared with the parent."""
+        if self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._one_at_a_time = threading.Lock()  # another thread may have held it at the fork
+            self.close()
 
     def _file(self, key: str) -> tuple[int, NpyHeader]:
         if key not in self._open:
@@ -107,14 +115,21 @@ class RowWriter:
         File systems without locks, and systems without locks that belong to a descriptor, do
         without: the flag is still read just before writing.
         """
-        descriptor, header = self._file(COMPLETED)
-        offset = header.row_offset(index)
-        held = _lock(descriptor, offset, index)
-        try:
-            yield
-        finally:
-            if held:
-                _set_lock(descriptor, offset, fcntl.F_UNLCK)
+        self._after_fork()
+        with self._one_at_a_time:
+            descriptor, header = self._file(COMPLETED)
+            offset = header.row_offset(index)
+            held = _lock(descriptor, offset, index)
+            try:
+                yield
+            finally:
+                if held:
+                    _set_lock(descriptor, offset, fcntl.F_UNLCK)
+
+
+def _close_all(files: dict[str, tuple[int, NpyHeader]]) -> None:
+    while files:
+        os.close(files.popitem()[1][0])
 
 
 def _open_for_writing(path: Path) -> int:

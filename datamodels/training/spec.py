@@ -28,6 +28,7 @@ COMPLETED = "_completed"  # the array that marks complete rows
 
 # A key becomes the file <key>.npy, on any file system; 200 bytes leave room for temporary names.
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
+_OLD_NAMES = {"float_": "float64", "complex_": "complex128"}  # gone from numpy 2
 _MAX_BYTES = 2**62  # offsets in a file are signed 64-bit
 
 
@@ -70,10 +71,10 @@ class Spec:
             raise SpecError(f"cannot read the spec {path}: {error}") from None
         try:
             return cls.parse(json.loads(text, object_pairs_hook=_unique_keys))
-        except json.JSONDecodeError as error:
-            raise SpecError(f"the spec {path} is not JSON: {error}") from None
         except SpecError as error:
             raise SpecError(f"the spec {path} cannot be used:\n{error}") from None
+        except (ValueError, RecursionError) as error:  # JSONDecodeError, too long a number
+            raise SpecError(f"the spec {path} is not JSON: {error}") from None
 
     @classmethod
     def parse(cls, content: Any) -> "Spec":
@@ -98,11 +99,13 @@ class Spec:
             if field is not None:
                 fields[key] = field
         if num_models is not None:
-            for key, field in fields.items():
-                if num_models * field.row_bytes > _MAX_BYTES:
+            for key, field in {**fields, COMPLETED: FLAG}.items():
+                # Empty axes do not count: no array may have so long an axis.
+                items = num_models * math.prod(max(1, length) for length in field.shape)
+                if items * field.dtype.itemsize > _MAX_BYTES:
                     faults.add(
-                        f'"{key}": {num_models} rows of {field.row_bytes} bytes are more '
-                        "than one file can hold"
+                        f'"{key}": {num_models} rows of shape {list(field.shape)} are more than '
+                        f"one file can hold ({_MAX_BYTES} bytes)"
                     )
         faults.raise_if_any()
         assert num_models is not None
@@ -199,8 +202,9 @@ def _dtype(key: str, value: Any) -> np.dtype[Any]:
     remedy = "use a numpy dtype such as bool_, uint8, int64, float16 or float32"
     if not isinstance(value, str):
         raise SpecError(f"{problem} not the name of a dtype; {remedy}")
+    name = _OLD_NAMES.get(value, value)
     try:
-        dtype = np.dtype(getattr(np, value) if value.endswith("_") else value)  # bool_: no string
+        dtype = np.dtype(getattr(np, name) if name.endswith("_") else name)  # bool_: no string
     except (AttributeError, TypeError, ValueError, SyntaxError):
         raise SpecError(f"{problem} not a numpy dtype; {remedy}") from None
     if dtype.hasobject or dtype.fields or dtype.subdtype or dtype.itemsize == 0:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.errors import DatamodelsError, InputError, MissingFileError
-from datamodels.npy_file import open_map, read_header
+from datamodels.npy_file import WrongSizeError, open_map, read_header
 from datamodels.training.indices import check_range
 from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import encode_row
@@ -60,7 +60,7 @@ class Store:
         worker later. Raises SpecMismatchError where a store of another spec is, ExistsError where
         other files have our names, CreateError when the disk is full.
         """
-        layout = StoreLayout(Path(logdir))
+        layout = StoreLayout(Path(logdir).absolute())
         if cls.exists(logdir):
             clear_remains(layout)
             store = cls.open(logdir)
@@ -81,7 +81,7 @@ class Store:
         Stores without a copy of their spec are read from the headers of their arrays. Raises
         MissingFileError where there is no store, InputError naming a truncated or foreign file.
         """
-        layout = StoreLayout(Path(logdir))
+        layout = StoreLayout(Path(logdir).absolute())  # main may change the working folder
         if not layout.root.is_dir():
             raise MissingFileError(f"no store at {logdir}; {_MAKE_ONE}")
         if not layout.completed.exists():
@@ -167,17 +167,19 @@ class Store:
 
 
 def read_flags(path: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The flags of complete rows, read (not mapped) from ``path``; any non-zero byte is set."""
+    """The flags of complete rows, read (not mapped) from ``path``; any value but 0 is set."""
     header = read_header(path)
-    if len(header.shape) != 1 or header.dtype.itemsize != 1:
+    if len(header.shape) != 1 or header.dtype.kind not in "biuf":
         raise InputError(
             f"{path} must be one flag (bool) a row; it has shape {header.shape} and dtype "
             f"{header.dtype}"
         )
     with path.open("rb", buffering=0) as file:
         file.seek(header.offset)
-        data = file.read(header.shape[0])
-    flags: np.ndarray[Any, np.dtype[np.bool_]] = np.frombuffer(data, np.uint8) != 0
+        data = file.read(header.row_bytes * header.shape[0])
+    # A bool may hold any byte; as uint8 it is compared as what it is.
+    dtype = np.dtype(np.uint8) if header.dtype == bool else header.dtype
+    flags: np.ndarray[Any, np.dtype[np.bool_]] = np.frombuffer(data, dtype) != 0
     return flags
 
 
@@ -212,13 +214,19 @@ def _check_files(layout: StoreLayout, spec: Spec) -> None:
 
 
 def _spec_of_files(layout: StoreLayout) -> Spec:
-    """The spec that the arrays themselves show: those with one row per flag."""
+    """The spec that the arrays themselves show: those with one row per flag. Other files that
+    happen to lie there are passed over."""
     num_models = read_flags(layout.completed).size
     schema = {}
     for path in sorted(layout.root.glob("*.npy")):
-        if path.stem == COMPLETED or path.name.startswith("."):
+        try:
+            header = read_header(path)
+        except WrongSizeError as error:
+            if error.header.shape[:1] == (num_models,):
+                raise
             continue
-        header = read_header(path)
-        if header.shape and header.shape[0] == num_models:
+        except InputError:
+            continue
+        if path.stem != COMPLETED and header.shape[:1] == (num_models,):
             schema[path.stem] = Field(header.shape[1:], header.dtype)
     return Spec(num_models, schema)

@@ -5,16 +5,18 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from datamodels.errors import DatamodelsError, ExistsError
 from datamodels.files import publish, sync_folder
 from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
-from datamodels.training.spec import COMPLETED, Field, Spec
+from datamodels.training.spec import Field, Spec
 
 _NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CreateError(DatamodelsError):
@@ -24,85 +26,23 @@ class CreateError(DatamodelsError):
 def create_files(layout: StoreLayout, spec: Spec, *, reserve: bool) -> None:
     """Make every file of a new store, the flags of complete rows last.
 
-    The store exists once its flags do. A run that is killed before leaves a note of the names it
-    was making, and the next run removes just those before it begins anew. Raises ExistsError where
+    The store exists once its flags do. A run that is killed before leaves a note of the files it
+    made, and the next run removes just those before it begins anew. Raises ExistsError where
     a file of one of our names stands already, CreateError when the disk is full.
     """
-    made_folder = not layout.root.exists()
+    made = _missing_folders(layout.root)
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CreateError(f"cannot make the folder {layout.root}: {error.strerror}") from error
-    try:
-        with _only_maker(layout):
+        with _only_maker(layout) as note:
             _refuse_existing(layout, spec)
-            _make_all(layout, spec, reserve)
-    except BaseException:
-        if made_folder:
+            _make_all(layout, spec, reserve, note)
+    except BaseException as error:
+        for folder in made:
             with contextlib.suppress(OSError):
-                layout.root.rmdir()  # only where it is empty
+                folder.rmdir()  # only where it is empty
+        if isinstance(error, OSError) and not isinstance(error, DatamodelsError):
+            raise CreateError(_reason(layout, spec, error)) from error
         raise
-
-
-def _make_all(layout: StoreLayout, spec: Spec, reserve: bool) -> None:
-    fields = [(layout.array(key), field) for key, field in spec.schema.items()]
-    flags = (layout.completed, spec.fields()[COMPLETED])
-    names = [layout.spec, *(path for path, _ in fields), layout.completed]
-    _note(layout, names)
-    try:
-        _write_new(layout.spec, json.dumps(spec.to_json(), indent=2).encode() + b"\n")
-        for path, field in (*fields, flags):
-            _make_array(path, spec.num_models, field, reserve)
-        sync_folder(layout.root)
-    except OSError as error:
-        _remove(names)
-        size = spec.num_models * sum(field.row_bytes for field in spec.fields().values())
-        free = _free_bytes(layout.root)
-        raise CreateError(
-            f"cannot make the store {layout.root}: {error.strerror} ({error.filename}). It needs "
-            f"{size:,} bytes and {free:,} are free: make room, lower num_models, or leave the "
-            "space unreserved with --logging.reserve=false"
-        ) from error
-    except BaseException:
-        _remove(names)
-        raise
-
-
-def _make_array(path: Path, num_models: int, field: Field, reserve: bool) -> None:
-    """One zero-filled ``.npy`` file, complete under a temporary name before it has its own."""
-    partial = _partial(path)
-    header = header_bytes((num_models, *field.shape), field.dtype)
-    size = len(header) + num_models * field.row_bytes
-    try:
-        with partial.open("xb") as file:
-            file.write(header)
-            file.flush()
-            _reserve(file.fileno(), size, reserve)
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    publish(partial, path)
-
-
-def _reserve(descriptor: int, size: int, reserve: bool) -> None:
-    """Give the file its size; with its blocks, where the system can and ``reserve`` asks for it."""
-    if reserve and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            if error.errno not in _NO_RESERVATION:
-                raise
-    os.truncate(descriptor, size)
-
-
-def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:
-    paths = [layout.array(key) for key in spec.fields()] + [layout.spec]
-    taken = [path.name for path in paths if path.exists()]
-    if taken:
-        raise ExistsError(
-            f"{layout.root} already holds {', '.join(taken)}, but no complete store; "
-            "nothing was changed: choose another folder, or move these files away"
-        )
 
 
 def clear_remains(layout: StoreLayout) -> None:
@@ -112,18 +52,137 @@ def clear_remains(layout: StoreLayout) -> None:
             pass
 
 
-@contextlib.contextmanager
-def _only_maker(layout: StoreLayout) -> Iterator[None]:
-    """Be the only process that makes this store, and clear up after one that was killed."""
+def _make_all(layout: StoreLayout, spec: Spec, reserve: bool, note: "_Note") -> None:
+    content = json.dumps(spec.to_json(), indent=2).encode() + b"\n"
+    # fields() lists the flags last
+    arrays = {layout.array(key): field for key, field in spec.fields().items()}
+    note.plan([layout.spec, *arrays])
     try:
-        descriptor = os.open(layout.initializing, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise CreateError(f"cannot write in {layout.root}: {error.strerror}") from error
+        _make(layout.spec, note, lambda file: file.write(content))
+        for path, field in arrays.items():
+            _make(path, note, lambda file, field=field: _fill(file, spec, field, reserve))  # type: ignore[misc]
+        sync_folder(layout.root)
+    except BaseException:
+        note.undo()
+        raise
+
+
+def _make(path: Path, note: "_Note", fill: Callable[[BinaryIO], object]) -> None:
+    """One file, complete and on the disk under a temporary name before it has its own."""
+    partial = _partial(path)
+    with partial.open("xb") as file:
+        note.add(path, os.fstat(file.fileno()).st_ino)
+        fill(file)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        publish(partial, path)
+    except FileExistsError:
+        raise ExistsError(f"{path} appeared meanwhile; nothing was changed") from None
+
+
+def _fill(file: BinaryIO, spec: Spec, field: Field, reserve: bool) -> None:
+    """A ``.npy`` file of zeros; with its blocks where ``reserve`` asks and the system can."""
+    header = header_bytes((spec.num_models, *field.shape), field.dtype)
+    file.write(header)
+    file.flush()
+    size = len(header) + spec.num_models * field.row_bytes
+    if reserve and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in _NO_RESERVATION:
+                raise
+    os.truncate(file.fileno(), size)
+
+
+def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:
+    paths = [layout.array(key) for key in spec.fields()] + [layout.spec]
+    taken = [path.name for path in paths if os.path.lexists(path)]
+    if taken:
+        raise ExistsError(
+            f"{layout.root} already holds {', '.join(taken)}, but no complete store; "
+            "nothing was changed: choose another folder, or move these files away"
+        )
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """``folder`` and those above it that do not exist, innermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = folder.parent
+    return missing
+
+
+def _reason(layout: StoreLayout, spec: Spec, error: OSError) -> str:
+    if error.errno not in _NO_ROOM:
+        named = f" ({error.filename})" if error.filename else ""
+        return f"cannot make the store {layout.root}: {error.strerror}{named}"
+    needed = spec.num_models * sum(field.row_bytes for field in spec.fields().values())
+    return (
+        f"cannot make the store {layout.root}: {error.strerror}. It needs {needed:,} bytes: make "
+        "room, lower num_models, or leave the space unreserved with --logging.reserve=false"
+    )
+
+
+class _Note:
+    """Which files this maker makes, kept in a file, so that no others are ever removed.
+
+    A file is known by its inode: under a name that it planned a maker may meet somebody else's.
+    """
+
+    def __init__(self, layout: StoreLayout, descriptor: int) -> None:
+        self._layout = layout
+        self._descriptor = descriptor
+
+    def plan(self, paths: list[Path]) -> None:
+        """These files will be made: their temporary names are ours."""
+        self._append([[path.name, 0] for path in paths])
+
+    def add(self, path: Path, inode: int) -> None:
+        """This file is being made."""
+        self._append([[path.name, inode]])
+
+    def undo(self) -> None:
+        """Remove what was made, the flags first: without them there is no store."""
+        for path, inode in reversed(self._entries()):
+            _partial(path).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if inode and os.lstat(path).st_ino == inode:
+                    path.unlink()
+
+    def clear_up(self) -> None:
+        """Remove what a killed maker left; a store whose flags exist was finished and stays."""
+        if not self._layout.completed.exists():
+            self.undo()
+        for path, _ in self._entries():
+            _partial(path).unlink(missing_ok=True)
+        os.ftruncate(self._descriptor, 0)
+
+    def _append(self, entries: list[list[object]]) -> None:
+        line = json.dumps(entries) + "\n"
+        os.pwrite(self._descriptor, line.encode(), os.fstat(self._descriptor).st_size)
+
+    def _entries(self) -> list[tuple[Path, int]]:
+        text = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0).decode()
+        entries = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # killed while it wrote the line
+                entries += json.loads(line)
+        return [(self._layout.root / name, inode) for name, inode in entries]
+
+
+@contextlib.contextmanager
+def _only_maker(layout: StoreLayout) -> Iterator[_Note]:
+    """Be the only process that makes this store, and clear up after one that was killed."""
+    descriptor = os.open(layout.initializing, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock_as_maker(descriptor, layout)
         try:
-            _clear_up(layout, os.pread(descriptor, 1 << 20, 0))
-            yield
+            note = _Note(layout, descriptor)
+            note.clear_up()
+            yield note
         finally:
             layout.initializing.unlink(missing_ok=True)
     finally:
@@ -145,42 +204,5 @@ def _lock_as_maker(descriptor: int, layout: StoreLayout) -> None:
         raise CreateError(f"another process has just made the store {layout.root}; run again")
 
 
-def _note(layout: StoreLayout, names: list[Path]) -> None:
-    layout.initializing.write_text(json.dumps([path.name for path in names]))
-
-
-def _clear_up(layout: StoreLayout, note: bytes) -> None:
-    """Remove what a killed run was making; a store whose flags exist was finished and stays."""
-    try:
-        names = [layout.root / str(name) for name in json.loads(note)]
-    except ValueError:
-        return  # no note, or killed while it wrote the note, before it made any file
-    if layout.completed.exists():
-        for path in names:
-            _partial(path).unlink(missing_ok=True)
-    else:
-        _remove(names)
-
-
-def _remove(names: list[Path]) -> None:
-    for path in reversed(names):  # the flags first: without them there is no store
-        path.unlink(missing_ok=True)
-        _partial(path).unlink(missing_ok=True)
-
-
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    partial = _partial(path)
-    with partial.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    publish(partial, path)
-
-
-def _free_bytes(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize

@@ -18,28 +18,39 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from datamodels.errors import DatamodelsError
 from datamodels.training.indices import format_indices
-from datamodels.training.layout import StoreLayout
+from datamodels.training.store import Store
 from datamodels.training.worker_report import Outcome, save_failure
 
 _CHILD = "DATAMODELS_WORKER_CHILD"  # descriptors: "reports,alive,rows"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READY = "ready"
 _START = "start"
+_LEAST_IMPORT_SECONDS = 30.0  # importing may take longer than a row of a toy example
+_POLL_SECONDS = 0.5  # a process that the child left behind may hold its end of the pipe open
+
+
+class ImportEndedError(DatamodelsError):
+    """The user's module could not be imported; nothing was run."""
 
 
 class Watchdog:
-    """Runs rows in a child process, ``limit`` seconds each."""
+    """Runs rows of ``store`` in a child process, ``limit`` seconds each.
 
-    def __init__(
-        self, layout: StoreLayout, limit: float, report: Callable[[int, Outcome], None]
-    ) -> None:
-        self._layout = layout
+    The import of the user's module has the same limit, but 30 seconds at least.
+    """
+
+    def __init__(self, store: Store, limit: float, report: Callable[[int, Outcome], None]) -> None:
+        self._store = store
         self._limit = limit
         self._report = report
 
     def run(self, indices: Sequence[int]) -> int:
-        """Run all rows; the status of a child that failed before its first row, else 0."""
+        """Run all rows; the status of a child that ended by itself before its first row, else 0.
+
+        Raises ImportEndedError when the import exceeds its limit or kills the child.
+        """
         rest = list(indices)
         while rest:
             with _child(rest) as child:
@@ -55,11 +66,12 @@ class Watchdog:
         """
         ready = False
         current: int | None = None
-        deadline: float | None = None
+        import_limit = max(self._limit, _LEAST_IMPORT_SECONDS)
+        deadline: float | None = time.monotonic() + import_limit
         while (line := child.next_line(deadline)) is not None:
             word, *arguments = line.split()
             if word == _READY:
-                ready = True
+                ready, deadline = True, None
             elif word == _START:
                 current, deadline = int(arguments[0]), time.monotonic() + self._limit
             else:
@@ -67,28 +79,46 @@ class Watchdog:
                 current = deadline = None
         timed_out = deadline is not None and time.monotonic() >= deadline
         status = child.end()
-        if not ready and not timed_out:
-            return status or 1
-        if current is not None:
-            self._give_up(current, status, timed_out)
-            self._decide(rest, current, Outcome.FAILED)
-        elif rest:  # it died between two rows: the next one carries the evidence
-            self._give_up(rest[0], status, timed_out=False)
-            self._decide(rest, rest[0], Outcome.FAILED)
+        if not ready:
+            return _failed_import(status, import_limit if timed_out else None)
+        if rest:  # where it died between two rows, the next one carries the evidence
+            index = rest[0] if current is None else current
+            self._decide(rest, index, self._give_up(index, status, timed_out))
         return None
 
     def _decide(self, rest: list[int], index: int, outcome: Outcome) -> None:
         rest.remove(index)
         self._report(index, outcome)
 
-    def _give_up(self, index: int, status: int, timed_out: bool) -> None:
+    def _give_up(self, index: int, status: int, timed_out: bool) -> Outcome:
+        if self._store.is_complete(index):  # it was written, and the child ended before it said so
+            return Outcome.WRITTEN
         if timed_out:
             summary = f"timeout: main ran longer than --worker.job_timeout={self._limit:g} seconds"
-        elif status < 0:
-            summary = f"the process that ran main was killed by {signal.Signals(-status).name}"
         else:
-            summary = f"the process that ran main ended with status {status} before main returned"
-        save_failure(self._layout, index, summary, summary + "\n")
+            summary = f"the process that ran main {_how_it_ended(status)} before main returned"
+        save_failure(self._store.layout, index, summary, summary + "\n")
+        return Outcome.FAILED
+
+
+def _failed_import(status: int, exceeded: float | None) -> int:
+    """The status of a child that has said itself why it ended; otherwise ImportEndedError."""
+    if exceeded is not None:
+        raise ImportEndedError(
+            f"importing worker.main_import took longer than {exceeded:g} seconds; give more with "
+            "--worker.job_timeout, or import less at the top of the module"
+        )
+    if status < 0:
+        raise ImportEndedError(
+            f"the process that imports worker.main_import {_how_it_ended(status)}"
+        )
+    return status or 1
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 class _Child:
@@ -102,15 +132,21 @@ class _Child:
     def next_line(self, deadline: float | None) -> str | None:
         """The child's next report; None when it ended or ``deadline`` has passed."""
         while b"\n" not in self._pending:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([self._reports], [], [], wait)[0]:
-                return None
+            ended = self._process.poll() is not None
+            if not select.select([self._reports], [], [], 0 if ended else self._wait(deadline))[0]:
+                if ended or (deadline is not None and time.monotonic() >= deadline):
+                    return None
+                continue
             chunk = os.read(self._reports, 4096)
             if not chunk:
                 return None
             self._pending += chunk
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode()
+
+    def _wait(self, deadline: float | None) -> float:
+        left = _POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+        return min(left, _POLL_SECONDS)
 
     def end(self) -> int:
         """Kill what is left of the child's process group; its exit status (-signal if killed)."""

@@ -36,7 +36,7 @@ def _work(values: Values) -> int:
             f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
         )
     report = WorkerReport(store.layout, len(indices))
-    return Watchdog(store.layout, limit, report.add).run(indices) or report.finish()
+    return Watchdog(store, limit, report.add).run(indices) or report.finish()
 
 
 def _run_here(
@@ -44,10 +44,11 @@ def _run_here(
 ) -> int:
     """Import ``main`` and run the rows in this process."""
     user_main = import_main(values["worker.main_import"])
-    warn_of_misspelled_user_options(WORKER, shared_config())
+    warn_of_misspelled_user_options(shared_config())
     runner = RowRunner(
         store,
         user_main,
+        logdir=values["worker.logdir"],
         do_if_complete=values["worker.do_if_complete"],
         argv=["python", "-m", WORKER.module, *sys.argv[1:]],
     )

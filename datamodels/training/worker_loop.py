@@ -7,10 +7,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from datamodels.cli.shared_config import shared_config
 from datamodels.errors import DatamodelsError, UsageError
+from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import RowError
 from datamodels.training.store import Store
 from datamodels.training.worker_report import Outcome, describe, log_command, save_failure, say
@@ -45,7 +47,8 @@ def import_main(name: str) -> Main:
     main = getattr(module, "main", None)
     if not callable(main):
         raise UsageError(
-            f"--worker.main_import={name}: {module.__file__} defines no main(*_, index, logdir)"
+            f"--worker.main_import={name}: {getattr(module, '__file__', name)} defines no "
+            "main(*_, index, logdir)"
         )
     return main  # type: ignore[no-any-return]
 
@@ -54,9 +57,10 @@ class RowRunner:
     """Runs ``main`` for one row of ``store`` at a time and writes what it returns."""
 
     def __init__(
-        self, store: Store, main: Main, *, do_if_complete: bool, argv: Sequence[str]
+        self, store: Store, main: Main, *, logdir: str, do_if_complete: bool, argv: Sequence[str]
     ) -> None:
         self._store = store
+        self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
         self._main = main
         self._do_if_complete = do_if_complete
         self._argv = argv
@@ -64,16 +68,8 @@ class RowRunner:
 
     def run(self, index: int) -> Outcome:
         """Fill row ``index``. Whatever ``main`` raises, but for Ctrl-C, is this row's failure."""
-        if not self._do_if_complete and self._store.is_complete(index):
-            return Outcome.SKIPPED
-        folder = self._store.layout.worker(index)
-        # For modules that ask their configuration which row they are at, as kv_log does.
-        shared_config().content["worker", "index"] = index
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            row = self._main(index=index, logdir=str(folder))
-            self._warn_of_absent_keys(row)
-            written = self._store.write(index, row, overwrite=self._do_if_complete)
+            return self._run(index)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
@@ -82,10 +78,20 @@ class RowRunner:
                 summary = str(error)
             save_failure(self._store.layout, index, summary, detail)
             return Outcome.FAILED
-        if not written:
+
+    def _run(self, index: int) -> Outcome:
+        if not self._do_if_complete and self._store.is_complete(index):
+            return Outcome.SKIPPED
+        # For modules that ask their configuration which row they are at, as kv_log does.
+        shared_config().content["worker", "index"] = index
+        self._store.layout.worker(index).mkdir(parents=True, exist_ok=True)
+        row = self._main(index=index, logdir=str(self._logdir.worker(index)))
+        self._warn_of_absent_keys(row)
+        if not self._store.write(index, row, overwrite=self._do_if_complete):
             say(f"row {index} was completed by another process meanwhile; kept as it is")
             return Outcome.SKIPPED
-        self._store.layout.error(index).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the row is complete, whatever becomes of these
+            self._store.layout.error(index).unlink(missing_ok=True)
         log_command(self._store.layout, self._argv, index)
         return Outcome.WRITTEN
 

@@ -1,6 +1,7 @@
 """What became of each row a worker tried, and the lines that say so."""
 
 import contextlib
+import os
 import shlex
 import sys
 import traceback
@@ -70,7 +71,7 @@ def save_failure(layout: StoreLayout, index: int, summary: str, detail: str) -> 
     path = layout.error(index)
     with contextlib.suppress(OSError):  # a full disk must not hide the failure itself
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(detail)
+        path.write_text(detail, encoding="utf-8", errors="backslashreplace")
     first, *rest = summary.splitlines() or [""]
     more = f" (and {len(rest)} more lines)" if rest else ""
     say(f"row {index} failed: {first}{more}; see {path}")
@@ -78,13 +79,18 @@ def save_failure(layout: StoreLayout, index: int, summary: str, detail: str) -> 
 
 def say(line: str) -> None:
     """One line on standard error, above any progress line."""
-    tqdm.write(line, file=sys.stderr)
+    encoding = sys.stderr.encoding or "utf-8"
+    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
 
 
 def describe(error: BaseException) -> tuple[str, str]:
     """A summary and the traceback, without the frames above the user's own code."""
     name = type(error).__name__
-    summary = f"{name}: {error}" if str(error) else name
+    try:
+        text = str(error)
+    except Exception:  # an exception of the user's that cannot say what it is
+        text = "(its message cannot be shown)"
+    summary = f"{name}: {text}" if text else name
     if isinstance(error, SystemExit):
         summary = f"main ended the program (SystemExit, status {error.code}); main must return"
     frames = error.__traceback__
@@ -111,5 +117,11 @@ def log_command(layout: StoreLayout, argv: Sequence[str], index: int) -> None:
         elif word.partition("=")[0] not in own:
             words.append(word)
     line = shlex.join([*words, f"--worker.index={index}"]) + "\n"
-    with contextlib.suppress(OSError), layout.commands.open("a") as file:
-        file.write(line)
+    with contextlib.suppress(OSError):
+        # Not blocking: nothing that stands in this place may hold up a row.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+        descriptor = os.open(layout.commands, flags, 0o666)
+        try:
+            os.write(descriptor, line.encode(errors="backslashreplace"))
+        finally:
+            os.close(descriptor)

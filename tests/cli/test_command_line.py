@@ -1,7 +1,8 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from datamodels.cli import catalogue
 from datamodels.cli.command_line import flatten, read_config_file, scan
 from datamodels.cli.option import Option, convert_all, to_bool, to_int
 from datamodels.errors import UsageError
@@ -97,7 +98,8 @@ def test_one_error_lists_all_missing_and_wrong_options():
     ("name", "expected"),
     [
         ("worker.logdr", "worker.logdir"),
-        ("worker.idx", "worker.index"),
+        ("worker.inedx", "worker.index"),
+        ("worker.idx", None),
         ("worker.do-if-complete", "worker.do_if_complete"),
         ("Worker.Index", "worker.index"),
         ("wroker.index", "worker.index"),
@@ -105,6 +107,9 @@ def test_one_error_lists_all_missing_and_wrong_options():
         ("data.train_dataset", None),
         ("trainer.multiple", None),
         ("worker.banana", None),
+        ("worker.node", None),
+        ("worker.size", None),
+        ("logger.index", None),
     ],
 )
 def test_near_misses(name, expected):
@@ -133,3 +138,28 @@ def test_nested_and_dotted_files_are_the_same(options):
         section, _, last = name.partition(".")
         nested.setdefault(section, {})[last] = value
     assert flatten(nested) == flatten(options) == options
+
+
+# Words that users write into sections of ours, in files that serve several programs.
+_UNRELATED = """
+    patience epochs size steps level name path train test root device batch model loss momentum
+    weight_decay num_classes mode verbose lr_schedule optimizer width depth x alpha
+"""
+
+
+@pytest.mark.parametrize("section", ["cfg", "data", "early_stopping", "worker", "logging", "lds"])
+def test_unrelated_words_are_no_near_misses(section):
+    options = [n for n in catalogue.known_names() if n.startswith(f"{section}.")]
+    found = {word: nearest_option(f"{section}.{word}", options) for word in _UNRELATED.split()}
+    assert {word: close for word, close in found.items() if close} == {}
+
+
+@given(st.sampled_from(sorted(catalogue.known_names())), st.data())
+def test_one_slip_in_a_name_of_four_letters_or_more_is_near(name, data):
+    section, last = name.rsplit(".", 1)
+    assume(len(last) >= 4)
+    place = data.draw(st.integers(0, len(last) - 1))
+    slipped = last[:place] + last[place + 1 :]
+    options = [n for n in catalogue.known_names() if n.startswith(f"{section}.")]
+    assume(f"{section}.{slipped}" not in options)
+    assert nearest_option(f"{section}.{slipped}", options) is not None

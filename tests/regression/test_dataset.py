@@ -64,7 +64,7 @@ def test_one_column_and_one_dimension(folder):
     np.testing.assert_array_equal(column.read(np.arange(N))[1][:, 0], margins[:, 1])
     flat = RegressionDataset(folder, "loss", ignore_completed=True)
     assert flat.n_targets == 1
-    np.testing.assert_array_equal(flat.read(np.arange(N))[1][:, 0], loss.astype(np.float32))
+    np.testing.assert_array_equal(flat.read(np.arange(N))[1][:, 0], loss)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +145,20 @@ def test_bad_stores_leave_no_beton(run, folder, damage, needle):
                  f"--cfg.out_path={folder / 'a.beton'}")  # fmt: skip
     assert_fails(result, 1, needle)
     assert not [path for path in folder.iterdir() if "beton" in path.name]
+
+
+def test_outputs_keep_their_digits_until_a_beton_rounds_them(folder):
+    np.save(folder / "loss.npy", 1e6 + np.arange(N) / 1000)
+    dataset = RegressionDataset(folder, "loss", ignore_completed=True)
+    np.testing.assert_array_equal(dataset.read(np.arange(N))[1][:, 0], np.load(folder / "loss.npy"))
+    np.save(folder / "loss.npy", np.full(N, 1e100))
+    with pytest.raises(InputError, match=r"row 0, target 0, are 1e\+100"):
+        write_dataset(folder, folder / "a.beton", "loss")
+    assert not (folder / "a.beton").exists()
+
+
+def test_bools_of_any_byte_are_true(folder):
+    masks = np.load(folder / "masks.npy")
+    np.save(folder / "masks.npy", (masks * np.uint8(255)).view(bool))
+    got, _ = RegressionDataset(folder, "margins", ignore_completed=True).read(np.arange(N))
+    np.testing.assert_array_equal(got.view(np.uint8), masks)

@@ -377,3 +377,35 @@ def test_any_small_problem_is_solved_and_certified(n, p, t, seed, unit, alpha, k
     limited = result.final["status"][fitted] == Status.FLOAT32_LIMIT
     assert (converged | limited).all()
     assert (gap[limited] < 1e-5).all()
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
+def test_an_offset_of_the_outputs_leaves_the_certificate_true(data, offset):
+    x, y = data
+    far = y.astype(np.float64) + offset
+    result = fit(x, far)
+    exact = Exact.of(x, far)
+    gap = exact.relative_gap(
+        result.datamodels.weight.astype(float) * exact.scale[:, None], result.final["lambda"]
+    )
+    assert (gap <= 1.001e-7).all()
+    np.testing.assert_allclose(gap, result.final["gap"], atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+def test_an_offset_of_float_masks_leaves_the_certificate_true(offset):
+    far = np.random.default_rng(0).standard_normal((120, 20)) + offset
+    near = far - offset  # exact
+    y = outputs_of(near, 3)
+    rows = {"train": np.arange(20, 120), "val": np.arange(20)}
+    config = FitConfig(k=20, eps=1e-2)
+    result, expected = (fit(x, y, config, **rows) for x in (far, near))
+    exact = Exact.of(near, y)
+    gap = exact.relative_gap(
+        result.datamodels.weight.astype(float) * exact.scale[:, None], result.final["lambda"]
+    )
+    assert (gap <= 1.01e-7).all()
+    np.testing.assert_allclose(result.datamodels.weight, expected.datamodels.weight, atol=1e-4)
+    np.testing.assert_allclose(
+        result.path["val_mse"], expected.path["val_mse"], rtol=1e-3, equal_nan=True
+    )

@@ -8,7 +8,7 @@ from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.lambda_path import PathLog, follow_path, lambda_grid, path_has_turned
 from datamodels.regression.moments import moments_of
 from datamodels.regression.row_source import ArraySource
-from datamodels.regression.standardize import standardize
+from datamodels.regression.standardized import standardize
 from datamodels.regression.status import Status
 from datamodels.regression.validation import ValidationRows
 from tests.regression.problems import PROBLEMS, Exact, outputs_of, random_masks

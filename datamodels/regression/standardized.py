@@ -66,10 +66,11 @@ class Standardized:
 
 def standardize(moments: Moments, use_bias: bool) -> Standardized:
     """The problem of ``moments``, with an intercept or without."""
+    inv_d = _inverse_deviations(moments)  # before masks are measured from zero again
     if not use_bias:
         moments = moments.shifted(np.zeros_like(moments.shift))
+        moments = moments.shifted_x(np.zeros_like(moments.shift_x))
     n, sum_x, sum_y = moments.n, moments.sum_x, moments.sum_y
-    inv_d = _inverse_deviations(moments)
     if not use_bias:
         sum_x, sum_y = np.zeros_like(sum_x), np.zeros_like(sum_y)
     return Standardized(
@@ -78,7 +79,7 @@ def standardize(moments: Moments, use_bias: bool) -> Standardized:
         m=sum_x,
         inv_d=inv_d,
         xy=n * moments.xy - np.outer(sum_x, sum_y),
-        mean_x=sum_x / n,
+        mean_x=moments.shift_x + sum_x / n,
         mean_y=moments.shift + sum_y / n if use_bias else np.zeros_like(sum_y),
         yy=_mean_square(n, moments.sum_yy, sum_y),
     )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from datamodels.regression.final_fit import refit
 from datamodels.regression.moments import moments_of
-from datamodels.regression.refit import refit
 from datamodels.regression.row_source import ArraySource
-from datamodels.regression.standardize import standardize
+from datamodels.regression.standardized import standardize
 from datamodels.regression.status import Status
 from tests.regression.problems import PROBLEMS, Exact
 
