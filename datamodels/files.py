@@ -56,9 +56,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     refuse_existing(path)
     temporary = _temporary(path)
+    made = missing_folders(path.parent)
     try:
-        with disk_errors(path):
+        with _errors_of_parents(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(path):
             temporary.mkdir()
         yield temporary
         with disk_errors(path):
@@ -68,8 +70,36 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             refuse_existing(path)  # a rename would replace an empty folder
             temporary.rename(path)
             sync_folder(path.parent)
-    finally:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        remove_empty(made)
+        raise
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """``folder`` and those above it that do not exist, innermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = folder.parent
+    return missing
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove those of ``folders``, innermost first, that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def _errors_of_parents(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise DatamodelsError(f"{folder} cannot be a folder: a file stands in its way") from None
+    except OSError as error:
+        raise DatamodelsError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def refuse_existing(path: Path) -> None:

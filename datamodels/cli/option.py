@@ -44,9 +44,9 @@ class Option:
             case "bool" | "flag":
                 return to_bool(raw)
             case "path":
-                return str(Path(str(raw)).expanduser())
+                return str(Path(_not_empty(raw)).expanduser())
             case _:
-                return str(raw)
+                return _not_empty(raw)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ def to_int(raw: Any) -> int:
     if isinstance(raw, float) and (not math.isfinite(raw) or raw != int(raw)):
         raise ValueError(raw)
     return int(raw)
+
+
+def _not_empty(raw: Any) -> str:
+    if str(raw) == "":  # an unset variable of the shell, most likely
+        raise ValueError(raw)
+    return str(raw)
 
 
 def _to_float(raw: Any) -> float:

@@ -75,10 +75,13 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     ]
     faults = misspelled(command, found.options)
     faults += misspelled(command, from_files, in_file=True)
-    if not command.user_options:
+    stray = (*found.short, *found.positional)
+    if command.user_options:
+        for word in found.positional:
+            _warn(f"{word!r} is no option, and ignored unless your module reads it")
+    else:
         faults += [
-            f"{word!r} is no option: write options as --section.name=value"
-            for word in (*found.short, *found.positional)
+            f"{word!r} is no option: write options as --section.name=value" for word in stray
         ]
     config.collect_argv()
     raw = {name: config.content.get(tuple(name.split("."))) for name in command.options()}
@@ -101,6 +104,9 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
     sections = {section.name for section in command.sections}
     faults = []
     for name in names:
+        if name in sections:
+            faults.append(f"{name} is a section: write --{name}.OPTION=VALUE; see --help")
+            continue
         if name in own or name in catalogue.known_names():
             continue
         close = nearest_option(name, own)
@@ -132,7 +138,9 @@ def warn_of_misspelled_user_options(config: SharedConfig) -> None:
         given |= set(command_line.flatten(command_line.read_config_file(fname)))
     for name in sorted(given - config.names() - catalogue.known_names()):
         close = nearest_option(name, config.names())
-        if close and "." in name:
+        # Without a section it may be an option of a parser of the module's own, unless it is ours
+        # to the letter.
+        if close and ("." in name or close.endswith(f".{name}")):
             _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
 
 

@@ -22,14 +22,13 @@ from typing import Any, TextIO
 import fastargs.state
 from fastargs import Config, Param, Section
 from fastargs.exceptions import MissingValueError, ValidationError
-from fastargs.validation import Bool
+from fastargs.validation import Bool, Checker
 from terminaltables import AsciiTable, SingleTable
 
 from datamodels.cli import command_line
 from datamodels.cli.option import Command, Option, to_bool
 from datamodels.errors import UsageError
 
-_TYPES = {"int": int, "float": float, "str": str, "path": str, "bool": bool, "flag": bool}
 _HELP_WORDS = ("--help", "-h")
 
 
@@ -38,8 +37,11 @@ class SharedConfig(Config):  # type: ignore[misc]
 
     def collect(self, config: Mapping[Any, Any]) -> "SharedConfig":
         """Take the values of declared options from nested or dotted ``config``."""
+        # Options have sections: a bare name (a script's own --verbose, or a section given a value)
+        # is none, and would hide every option of that section.
+        named = {k: v for k, v in command_line.flatten(config).items() if "." in k}
         try:
-            super().collect(command_line.flatten(config))
+            super().collect(named)
         except (TypeError, AttributeError):
             raise UsageError("one option is given both as a value and as a section") from None
         for path, param in self.entries.items():
@@ -76,6 +78,7 @@ class SharedConfig(Config):  # type: ignore[misc]
     def augment_argparse(self, parser: argparse.ArgumentParser) -> "SharedConfig":
         """Let ``parser`` know every declared option, and make it pass over all others."""
         # Users call parser.parse_args through us and themselves; argv also holds our own options.
+        parser.allow_abbrev = False  # argv holds options of others, which it might abbreviate
         parser.parse_args = partial(self._parse_known, parser)  # type: ignore[method-assign,assignment]
         _add(parser, "--config-file", "-C", action="append", default=[], help="JSON or YAML file")
         parser.formatter_class = argparse.RawTextHelpFormatter
@@ -171,7 +174,7 @@ class SharedConfig(Config):  # type: ignore[misc]
         return self
 
 
-def shared_config() -> SharedConfig:
+def current_config() -> SharedConfig:
     """The process's fastargs configuration, made ours; what was declared before is kept."""
     current = fastargs.state.get_current_config()
     if not isinstance(current, SharedConfig):
@@ -184,7 +187,7 @@ def shared_config() -> SharedConfig:
 
 def declare(command: Command) -> SharedConfig:
     """Declare a command's options, so that a user's own parser does not trip over them."""
-    config = shared_config()
+    config = current_config()
     for section in command.sections:
         Section(section.name, section.description, config_descriptor=config).params(
             **{option.name: _param(option) for option in section.options}
@@ -192,9 +195,22 @@ def declare(command: Command) -> SharedConfig:
     return config
 
 
+class _Check(Checker):  # type: ignore[misc]
+    """fastargs' view of one of our options: converts and refuses as our commands do."""
+
+    def __init__(self, option: Option) -> None:
+        self._option = option
+
+    def check(self, value: Any) -> Any:
+        return self._option.convert(value)
+
+    def help(self) -> str:
+        return self._option.kind_name
+
+
 def _param(option: Option) -> Param:
     return Param(
-        _TYPES[option.kind],
+        _Check(option),
         option.help,
         default=option.default,
         required=option.required,

@@ -6,8 +6,8 @@ import numpy as np
 
 from datamodels.cli.catalogue import LDS
 from datamodels.cli.runner import Values, run
-from datamodels.errors import UsageError
-from datamodels.evaluation.held_out import read_held_out, read_weights
+from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.held_out import Scored, read_datamodels, read_held_out, read_scores
 from datamodels.evaluation.scoring import (
     LinearDatamodelingScore,
     linear_datamodeling_score,
@@ -24,29 +24,30 @@ def main() -> int:
 
 
 def _score(values: Values) -> None:
-    datamodels, scores = values["lds.datamodels"], values["lds.scores"]
-    if (datamodels is None) == (scores is None):
-        raise UsageError(
-            "give one of --lds.datamodels=datamodels.pt and --lds.scores=scores.npy"
-            + (", not both" if scores is not None else "")
-        )
-    out = values["lds.out"]
+    out, own = values["lds.out"], values["lds.exclude_own"]
     if out is not None:
         refuse_existing(out)
+    scored = _read_scored(values)
     masks, outputs = read_held_out(
         values["lds.store"],
+        scored,
         x_name=values["lds.x_name"],
         y_name=values["lds.y_name"],
         rows=values["lds.rows"],
     )
     result = score_weights(
-        read_weights(datamodels=datamodels, scores=scores),
+        scored.weight,
         masks,
         outputs,
-        exclude_own=values["lds.exclude_own"],
+        exclude_own=own,
+        own_index=np.arange(len(scored.weight))[scored.targets] if own else None,
         n_resamples=values["lds.resamples"],
         seed=values["lds.seed"],
     )
+    if result.n_undefined == result.n_targets:
+        raise InputError(
+            f"no target varies over these {result.n_models} models: there is nothing to rank"
+        )
     if out is not None:
         with new_file(out) as partial, partial.open("wb") as file:
             np.save(file, result.per_target)
@@ -56,6 +57,18 @@ def _score(values: Values) -> None:
             f"{result.n_constant_predictions} targets are predicted by a constant and score 0",
             file=sys.stderr,
         )
+
+
+def _read_scored(values: Values) -> Scored:
+    datamodels, scores = values["lds.datamodels"], values["lds.scores"]
+    if (datamodels is None) == (scores is None):
+        raise UsageError(
+            "give one of --lds.datamodels=datamodels.pt and --lds.scores=scores.npy"
+            + (", not both" if scores is not None else "")
+        )
+    if scores is not None:
+        return read_scores(scores)
+    return read_datamodels(datamodels, values["lds.store"])
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class LinearDatamodelingScore:
         if self.interval is not None:
             low, high = self.interval
             parts.append(f"({self.level * 100:g}% interval {low:.3f} to {high:.3f})")
-        parts.append(f"on {self.n_models:,} held-out models, {self.n_targets:,} targets")
+        parts.append(f"on {self.n_models:,} models, {self.n_targets:,} targets")
         if self.n_undefined:
             parts.append(f"of which {self.n_undefined:,} have constant outputs and are left out")
         return " ".join(parts)
@@ -218,7 +218,8 @@ def _check_shapes(
     if masks.shape != (n_models, n_train) or outputs.shape != (n_models, n_targets):
         raise InputError(
             f"weight {weight.shape}, masks {masks.shape} and outputs {outputs.shape} do not fit: "
-            "expected (n_train, n_targets), (n_models, n_train) and (n_models, n_targets)"
+            "expected (n_train, n_targets), (n_models, n_train) and (n_models, n_targets): are "
+            "these weights of this store's x and y?"
         )
 
 

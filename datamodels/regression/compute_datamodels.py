@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from datamodels.cli.catalogue import COMPUTE_DATAMODELS
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
-from datamodels.cli.shared_config import shared_config
+from datamodels.cli.shared_config import current_config
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.files import new_folder, refuse_existing
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.row_source import RowSource
-from datamodels.regression.run_config import RunConfig
+from datamodels.regression.run_config import RunConfig, save_fitted_rows
 from datamodels.regression.status import Status
 from datamodels.regression.validation_rows import pick_validation_rows
 
@@ -42,7 +42,7 @@ def _compute(values: Values) -> int:
     source = open_source(config)
     check_targets(config, source)
     train_rows, val_rows = pick_rows(config, source)
-    _say_what_is_ignored()
+    _say_what_is_ignored(source)
     from datamodels.regression.fit import fit_datamodels, save_logs  # numba is slow to import
 
     with new_folder(out_dir) as folder:
@@ -51,6 +51,7 @@ def _compute(values: Values) -> int:
                 source, train_rows, val_rows, config.fit, targets=config.targets, progress=progress
             )
         config.save(folder)
+        save_fitted_rows(folder, source.idx[np.concatenate([train_rows, val_rows])])
         save_logs(folder, result)
         result.datamodels.save(folder / RESULT)
     _print_summary(result, config, time.monotonic() - began)
@@ -61,6 +62,8 @@ def _compute(values: Values) -> int:
 def _run_config(values: Values) -> RunConfig:
     data, cfg = section(values, "data"), section(values, "cfg")
     end = data.pop("target_end_ind")
+    # The results tell where they come from, wherever they are read from.
+    data["data_path"] = str(Path(data["data_path"]).absolute())
     fit = FitConfig(
         k=cfg["k"], eps=cfg["eps"], use_bias=cfg["use_bias"], batch_size=cfg["batch_size"]
     )
@@ -104,8 +107,14 @@ def pick_rows(config: RunConfig, source: RowSource) -> tuple[NDArray[np.int64], 
     return np.setdiff1d(np.arange(used), val_rows), val_rows
 
 
-def _say_what_is_ignored() -> None:
-    given = shared_config().content
+def _say_what_is_ignored(source: RowSource) -> None:
+    given = current_config().content
+    names = [name for name in ("data.x_name", "data.y_name") if tuple(name.split(".")) in given]
+    if names and isinstance(source, BetonFile):
+        print(
+            f"note: ignored, as a .beton file holds one x and one y: {', '.join(names)}",
+            file=sys.stderr,
+        )
     ignored = [name for name in _SAGA_ONLY if tuple(name.split(".")) in given]
     if ignored:
         print(

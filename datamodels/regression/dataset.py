@@ -126,12 +126,12 @@ def _complete(
     if len(flags) != n_rows:
         raise InputError(
             f"{name} of {folder} has {len(flags)} flags, and the arrays have {n_rows} rows; "
-            "name the flags of these arrays, or take every row (ignore_completed)"
+            "name the flags of these arrays"
         )
     rows = np.flatnonzero(flags)
     if not len(rows):
         raise InputError(
             f"{folder} has no complete row (of {n_rows}); train models with python -m "
-            "datamodels.training.worker, or take every row (ignore_completed)"
+            "datamodels.training.worker"
         )
     return rows

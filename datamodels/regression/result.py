@@ -1,5 +1,6 @@
 """Datamodels: the fitted linear models, and their file ``datamodels.pt``."""
 
+import operator
 import os
 import warnings
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class TopExamples(NamedTuple):
     harmful: Ranked  # most negative weights first, all < 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Datamodels:
     """Linear models from a training subset to outputs: ``mask @ weight + bias`` predicts them.
 
@@ -53,6 +54,9 @@ class Datamodels:
                 f"weight {self.weight.shape}, bias {self.bias.shape} and lam {self.lam.shape} do "
                 "not belong together; they must be (n_train, n_targets), (n_targets,), (n_targets,)"
             )
+
+    def __repr__(self) -> str:
+        return f"Datamodels({self.n_train_examples} training examples, {self.n_targets} targets)"
 
     @property
     def n_train_examples(self) -> int:
@@ -78,7 +82,8 @@ class Datamodels:
 
     def top(self, target: int, k: int) -> TopExamples:
         """At most ``k`` training examples that raise output ``target`` most, and ``k`` that lower
-        it most; examples of weight zero are in neither list."""
+        it most; examples of weight zero are in neither list. ``target`` counts as in numpy."""
+        target = operator.index(target)
         if not -self.n_targets <= target < self.n_targets:
             raise UsageError(f"target={target}; these datamodels have {self.n_targets} targets")
         if k < 0:
@@ -144,6 +149,8 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
 
     if not path.exists():
         raise MissingFileError(f"{path} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the file in it: {path / 'datamodels.pt'}")
     content = _load_without_code(path)
     if not isinstance(content, dict) or any(key not in content for key in _KEYS):
         held = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
@@ -152,6 +159,8 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
         value = content[key]
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             raise InputError(f"{key} in {path} is not a tensor of floats")
+        if not value.isfinite().all():
+            raise InputError(f"{key} in {path} holds NaN or infinity: the file is damaged")
     return {key: content[key].detach().to(torch.float32).numpy() for key in _KEYS}
 
 

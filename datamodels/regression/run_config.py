@@ -4,16 +4,23 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.npy_file import open_map
 from datamodels.regression.fit_config import FitConfig
 
-FILE_NAME = "config.json"
+_ROWS = "rows.npy"  # (n,) int64: the rows of the store that took part, ascending
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """What ``compute_datamodels`` is asked to do. UsageError names what cannot be."""
+
+    FILE_NAME: ClassVar[str] = "config.json"
 
     data_path: str  # a .beton file or a store
     num_train: int
@@ -48,16 +55,26 @@ class RunConfig:
     def save(self, folder: Path) -> None:
         """Write it into a folder of results."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
-        (folder / FILE_NAME).write_text(text + "\n")
+        (folder / self.FILE_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str | Path) -> "RunConfig":
         """The configuration behind a folder of results."""
-        path = Path(folder) / FILE_NAME
+        path = Path(folder) / cls.FILE_NAME
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{**content, "fit": FitConfig(**content["fit"])})
         except FileNotFoundError:
-            raise MissingFileError(f"{folder} holds no {FILE_NAME}") from None
+            raise MissingFileError(f"{folder} holds no {cls.FILE_NAME}") from None
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path} is damaged, or of another version: {error}") from None
+
+
+def save_fitted_rows(folder: Path, rows: NDArray[np.int64]) -> None:
+    """Write which rows of the store took part in a fit, for training or for choosing lambda."""
+    np.save(folder / _ROWS, np.sort(rows))
+
+
+def read_fitted_rows(folder: str | Path) -> NDArray[np.int64]:
+    """Which rows of the store took part in the fit behind a folder of results, ascending."""
+    return np.array(open_map(Path(folder) / _ROWS))

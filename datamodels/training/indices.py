@@ -12,8 +12,8 @@ def parse_indices(text: str, num_models: int, store: object) -> list[int]:
     ``num_models``, lacks.
     """
     rows: dict[int, None] = {}
-    for part in text.replace(" ", "").split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if match is None:
             raise UsageError(
                 f"{part!r} in {text!r} is no row or range; write e.g. 0-99,200,300-399"

@@ -162,6 +162,8 @@ class _Faults:
 
 
 def _num_models(value: Any) -> int:
+    if value is None:
+        raise SpecError(f'"{NUM_MODELS}" is missing: a positive integer')
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SpecError(f'"{NUM_MODELS}" must be a positive integer, not {json.dumps(value)}')
     return value

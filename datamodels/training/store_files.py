@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datamodels.errors import DatamodelsError, ExistsError
-from datamodels.files import publish, sync_folder
+from datamodels.files import missing_folders, publish, remove_empty, sync_folder
 from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -30,16 +30,14 @@ def create_files(layout: StoreLayout, spec: Spec, *, reserve: bool) -> None:
     made, and the next run removes just those before it begins anew. Raises ExistsError where
     a file of one of our names stands already, CreateError when the disk is full.
     """
-    made = _missing_folders(layout.root)
+    made = missing_folders(layout.root)
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
         with _only_maker(layout) as note:
             _refuse_existing(layout, spec)
             _make_all(layout, spec, reserve, note)
     except BaseException as error:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only where it is empty
+        remove_empty(made)
         if isinstance(error, OSError) and not isinstance(error, DatamodelsError):
             raise CreateError(_reason(layout, spec, error)) from error
         raise
@@ -104,15 +102,6 @@ def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:
             f"{layout.root} already holds {', '.join(taken)}, but no complete store; "
             "nothing was changed: choose another folder, or move these files away"
         )
-
-
-def _missing_folders(folder: Path) -> list[Path]:
-    """``folder`` and those above it that do not exist, innermost first."""
-    missing = []
-    while not os.path.lexists(folder):
-        missing.append(folder)
-        folder = folder.parent
-    return missing
 
 
 def _reason(layout: StoreLayout, spec: Spec, error: OSError) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodels.cli.shared_config import SharedConfig, shared_config
+from datamodels.cli.shared_config import SharedConfig, current_config
 from datamodels.training.layout import StoreLayout
 
 
@@ -31,7 +31,7 @@ def make_config(quiet: bool = False, conf_path: str | Path | None = None) -> Sha
     the program ends; where a required one is missing it ends with status 2. Unless ``quiet``, a
     summary goes to standard error.
     """
-    config = shared_config()
+    config = current_config()
     if conf_path is not None:
         config.collect_config_file(conf_path)
     config.collect_argv()

@@ -7,7 +7,7 @@ import numpy as np
 
 from datamodels.cli.catalogue import WORKER
 from datamodels.cli.runner import Values, run, warn_of_misspelled_user_options
-from datamodels.cli.shared_config import shared_config
+from datamodels.cli.shared_config import current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
 from datamodels.training.store import Store
@@ -44,7 +44,7 @@ def _run_here(
 ) -> int:
     """Import ``main`` and run the rows in this process."""
     user_main = import_main(values["worker.main_import"])
-    warn_of_misspelled_user_options(shared_config())
+    warn_of_misspelled_user_options(current_config())
     runner = RowRunner(
         store,
         user_main,
@@ -99,7 +99,7 @@ def kv_read(
 
 
 def _row_of_this_worker(logdir: str | None, index: int | None) -> tuple[str, int]:
-    config = shared_config()
+    config = current_config()
     folder = config["worker.logdir"] if logdir is None else logdir
     row = config["worker.index"] if index is None else index
     if folder is None or row is None:

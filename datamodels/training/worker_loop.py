@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodels.cli.shared_config import shared_config
+from datamodels.cli.shared_config import current_config
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import RowError
@@ -29,14 +29,18 @@ def import_main(name: str) -> Main:
 
     UsageError when there is no such module or it has no ``main``; ImportFailure when it raises.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(
+            f"--worker.main_import={name} is no module name: write it as in an import statement, "
+            f"e.g. {_as_module(name) or 'package.module'}"
+        )
     if "" not in sys.path and "." not in sys.path:
         sys.path.insert(0, "")
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            as_module = name.removesuffix(".py").strip("./").replace("/", ".")
-            hint = f": write {as_module}" if as_module != name else ""
+            hint = f": write {_as_module(name)}" if _as_module(name) != name else ""
             raise UsageError(
                 f"--worker.main_import={name}: there is no module {error.name!r}; name it as in an "
                 f"import statement, from the folder the command is run in{hint}"
@@ -51,6 +55,11 @@ def import_main(name: str) -> Main:
             "main(*_, index, logdir)"
         )
     return main  # type: ignore[no-any-return]
+
+
+def _as_module(name: str) -> str:
+    """What a path such as examples/minimal/train.py is called in an import statement."""
+    return name.removesuffix(".py").strip("./").replace("/", ".")
 
 
 class RowRunner:
@@ -83,7 +92,7 @@ class RowRunner:
         if not self._do_if_complete and self._store.is_complete(index):
             return Outcome.SKIPPED
         # For modules that ask their configuration which row they are at, as kv_log does.
-        shared_config().content["worker", "index"] = index
+        current_config().content["worker", "index"] = index
         self._store.layout.worker(index).mkdir(parents=True, exist_ok=True)
         row = self._main(index=index, logdir=str(self._logdir.worker(index)))
         self._warn_of_absent_keys(row)

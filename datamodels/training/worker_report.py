@@ -96,8 +96,9 @@ def describe(error: BaseException) -> tuple[str, str]:
     frames = error.__traceback__
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
-    shown = error.with_traceback(frames or error.__traceback__)
-    return summary, "".join(traceback.format_exception(shown))
+    if frames is None:  # raised by ourselves, or a file that does not even parse
+        return summary, "".join(traceback.format_exception_only(error))
+    return summary, "".join(traceback.format_exception(error.with_traceback(frames)))
 
 
 def _is_ours(filename: str) -> bool:

@@ -9,6 +9,7 @@ same options, the demo goes on where it was.
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -68,7 +69,13 @@ def demo(out: str, models: int, workers: int) -> None:
 def train(folder: Path, models: int, workers: int) -> Store:
     """Make the store and fill it."""
     spec = json.loads(SPEC.read_text()) | {"num_models": models}
-    (folder / "spec.json").write_text(json.dumps(spec, indent=4) + "\n")
+    if not (folder / "spec.json").exists():
+        (folder / "spec.json").write_text(json.dumps(spec, indent=4) + "\n")
+    elif json.loads((folder / "spec.json").read_text()) != spec:
+        raise DatamodelsError(
+            f"{folder} holds a demo of another number of models than demo.models={models}; name "
+            "another demo.out, or the same number"
+        )
     headline("1. A store for the masks and outputs of all networks")
     run("training.initialize_store", f"--logging.logdir={folder / 'store'}",
         f"--logging.spec={folder / 'spec.json'}")  # fmt: skip
@@ -144,8 +151,9 @@ def run(command: str, *options: str) -> None:
 
 
 if __name__ == "__main__":
-    make_config(quiet=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers too
     try:
+        make_config(quiet=True)
         demo()
     except DatamodelsError as error:
         raise SystemExit(f"demo: error: {error}") from None

@@ -6,7 +6,7 @@ import pytest
 from fastargs import Param, Section, get_current_config
 
 from datamodels.cli.catalogue import WORKER
-from datamodels.cli.shared_config import SharedConfig, declare, shared_config
+from datamodels.cli.shared_config import SharedConfig, current_config, declare
 from datamodels.errors import UsageError
 from datamodels.training.utils import make_config
 
@@ -24,7 +24,7 @@ def argv(monkeypatch, *words):
 def test_what_was_declared_before_is_kept(monkeypatch):
     Section("early").params(a=Param(int, default=1))
     old = get_current_config()
-    config = shared_config()
+    config = current_config()
     assert isinstance(config, SharedConfig)
     assert get_current_config() is config
     argv(monkeypatch, "--early.a=5")
@@ -36,9 +36,9 @@ def test_what_was_declared_before_is_kept(monkeypatch):
 def test_options_declared_late_are_found_by_a_later_call(monkeypatch):
     argv(monkeypatch, "--late.a=5", "--worker.index=3", "--verbose", "stray")
     declare(WORKER)
-    shared_config().collect_argv()
+    current_config().collect_argv()
     Section("late").params(a=Param(int, required=True))
-    config = shared_config().collect_argv()
+    config = current_config().collect_argv()
     assert config["late.a"] == 5
     assert config["worker.index"] == 3
 

@@ -46,10 +46,13 @@ def test_it_prints_the_mean_over_targets(run, folder, what, rows):
 
 
 def test_own_columns_can_be_left_out(run, folder):
-    plain = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.")
-    without = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.", "--lds.exclude_own")
-    assert without.returncode == 0, without.stderr
-    assert plain.stdout != without.stdout
+    options = ["--lds.scores=scores.npy", "--lds.store=.", "--lds.exclude_own", "--lds.out=a.npy"]
+    assert run("evaluation.lds", *options).returncode == 0
+    scores = np.load(folder / "scores.npy")
+    np.fill_diagonal(scores, 0)
+    np.save(folder / "scores.npy", scores)
+    complete = [i for i in range(N) if i not in (30, 31)]
+    np.testing.assert_allclose(np.load(folder / "a.npy"), expected(folder, complete), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +61,11 @@ def test_own_columns_can_be_left_out(run, folder):
         ([], 2, "give one of"),
         (["--lds.scores=scores.npy", "--lds.datamodels=datamodels.pt"], 2, "not both"),
         (["--lds.scores=nowhere.npy"], 1, "nowhere.npy"),
-        (["--lds.scores=margins.npy"], 1, "40"),
+        (["--lds.scores=margins.npy"], 1, "weight (40, 6), masks (38, 6)"),
         (["--lds.scores=_completed.npy"], 1, "(n_train, n_targets)"),
         (["--lds.scores=scores.npy", "--lds.rows=29-32"], 1, "30-31"),
         (["--lds.scores=scores.npy", "--lds.rows=39-40"], 2, "rows 0 to 39"),
-        (["--lds.scores=scores.npy", "--lds.rows=5"], 1, "3"),
+        (["--lds.scores=scores.npy", "--lds.rows=5"], 1, "needs 3 or more"),
         (["--lds.scores=scores.npy", "--lds.out=scores.npy"], 1, "exists"),
     ],
 )
@@ -78,3 +81,45 @@ def test_pickled_code_is_never_run(run, folder):
     torch.save({"weight": Evil()}, folder / "evil.pt")
     assert_fails(run("evaluation.lds", "--lds.store=.", "--lds.datamodels=evil.pt"), 1, "pickled")
     assert not (folder / "ran").exists()
+
+
+@pytest.fixture
+def fitted(run, folder):
+    """Datamodels of targets 1 and 2 of the store, fitted on its first 20 complete rows."""
+    result = run("regression.compute_datamodels", "--data.data_path=.", "--data.num_train=15",
+                 "--data.num_val=5", "--cfg.k=10", "--cfg.out_dir=fit",
+                 "--data.target_start_ind=1", "--data.target_end_ind=3")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return "--lds.datamodels=fit/datamodels.pt"
+
+
+def test_rows_of_the_fit_are_left_out_unless_named(run, fitted):
+    result = run("evaluation.lds", fitted, "--lds.store=.", "--lds.out=a.npy")
+    assert result.returncode == 0, result.stderr
+    assert "on 18 models, 2 targets" in result.stdout
+    assert "warning" not in result.stderr
+    named = run("evaluation.lds", fitted, "--lds.store=.", "--lds.rows=10-29")
+    assert "10 of the 20 rows took part in the fit" in named.stderr
+    assert named.returncode == 0
+
+
+def test_another_store_has_no_rows_of_the_fit(run, fitted, folder, tmp_path):
+    other = folder / "other"
+    other.mkdir()
+    for key in ("masks", "margins", "_completed"):
+        (other / f"{key}.npy").write_bytes((folder / f"{key}.npy").read_bytes())
+    result = run("evaluation.lds", fitted, "--lds.store=other")
+    assert "on 38 models, 2 targets" in result.stdout
+
+
+def test_a_fit_on_all_rows_leaves_none_to_score(run, folder):
+    run("regression.compute_datamodels", "--data.data_path=.", "--data.num_train=30",
+        "--data.num_val=8", "--cfg.k=10", "--cfg.out_dir=fit")  # fmt: skip
+    result = run("evaluation.lds", "--lds.datamodels=fit/datamodels.pt", "--lds.store=.")
+    assert_fails(result, 1, "all 38 complete rows", "took part in the fit")
+
+
+def test_outputs_that_never_change_cannot_be_ranked(run, folder):
+    np.save(folder / "margins.npy", np.ones((N, P)))
+    result = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.")
+    assert_fails(result, 1, "no target varies")

@@ -149,7 +149,7 @@ def test_nothing_defined_is_nan_without_a_warning():
 def test_prints_as_one_line():
     a = np.arange(12.0).reshape(6, 2)
     score = linear_datamodeling_score(a, a, n_resamples=20)
-    assert str(score) == ("LDS 1.000 (95% interval 1.000 to 1.000) on 6 held-out models, 2 targets")
+    assert str(score) == ("LDS 1.000 (95% interval 1.000 to 1.000) on 6 models, 2 targets")
 
 
 def weights_and_rows(n_train: int = 30, n_targets: int = 30, n_models: int = 40):

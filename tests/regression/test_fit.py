@@ -409,3 +409,16 @@ def test_an_offset_of_float_masks_leaves_the_certificate_true(offset):
     np.testing.assert_allclose(
         result.path["val_mse"], expected.path["val_mse"], rtol=1e-3, equal_nan=True
     )
+
+
+def test_the_dense_end_of_few_rows_is_solved_in_few_sweeps():
+    """Nearly as many weights as rows, where coordinate descent alone takes tens of thousands of
+    sweeps, and equal columns, so that the support itself is singular."""
+    rng = np.random.default_rng(0)
+    x = rng.random((150, 400)) < 0.5
+    x[:, 300:] = x[:, :100]
+    y = (x @ rng.standard_normal((400, 8))).astype(np.float32)
+    result = fit(x, y, FitConfig(k=100, eps=1e-5), np.arange(30, 150), np.arange(30))
+    assert (result.final["status"] == Status.CONVERGED).all()
+    assert result.final["weight_nz"].max() > 100
+    assert result.final["iterations"].max() < 10_000

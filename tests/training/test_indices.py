@@ -15,7 +15,7 @@ def test_order_is_kept_and_each_row_stands_once():
     assert parse_indices("7,0-2, 1,5-5", 8, "s") == [7, 0, 1, 2, 5]
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-1", "1,,2", "1.5", "1:3"])
+@pytest.mark.parametrize("text", ["", "1 2", "a", "1-", "-1", "3-1", "1,,2", "1.5", "1:3"])
 def test_what_is_no_range_is_named(text):
     with pytest.raises(UsageError):
         parse_indices(text, 10, "s")

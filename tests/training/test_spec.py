@@ -64,7 +64,7 @@ def test_preprocessed_spec_verifies_and_leaves_the_original_alone():
         (changed(num_models=0), "positive integer, not 0"),
         (changed(num_models=True), "positive integer, not true"),
         (changed(num_models="10"), 'positive integer, not "10"'),
-        ({"schema": GOOD["schema"]}, "positive integer, not null"),
+        ({"schema": GOOD["schema"]}, '"num_models" is missing'),
         (changed(schema={}), "at least one key"),
         (changed(schema=[1]), "at least one key"),
         (changed(masks__dtype="einsum"), '"einsum" is not a numpy dtype'),

@@ -1,20 +1,27 @@
+import contextlib
+import gc
 import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, UsageError
+from datamodels.npy_file import read_header
 from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import RowError
 from datamodels.training.spec import Spec
 from datamodels.training.store import SpecMismatchError, Store
 from datamodels.training.store_files import CreateError
+from tests.conftest import assert_fails
 
 ROW = {"masks": [1, 0, 1, 0, 1], "margins": [0.5, 1.5, -2], "epochs": 9}
 
@@ -266,3 +273,143 @@ def test_layout_names_are_where_users_expect_them(tmp_path):
     assert layout.completed == tmp_path / "_completed.npy"
     assert layout.worker(5) == tmp_path / "workers" / "5"
     assert layout.commands == tmp_path / "cmds.txt"
+
+
+def test_a_name_taken_by_a_dangling_link_is_left_alone(tmp_path, spec):
+    (tmp_path / "margins.npy").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ExistsError, match=r"margins\.npy"):
+        Store.create(tmp_path, spec)
+    assert (tmp_path / "margins.npy").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path, spec, monkeypatch):
+    def meanwhile(*_):
+        (tmp_path / "margins.npy").write_text("mine")
+
+    monkeypatch.setattr(os, "posix_fallocate", meanwhile, raising=False)
+    with pytest.raises(ExistsError, match="appeared meanwhile"):
+        Store.create(tmp_path, spec)
+    assert contents(tmp_path) == {"margins.npy": b"mine"}
+
+
+def test_folders_made_for_a_store_that_failed_are_removed(tmp_path):
+    huge = {"num_models": 10**6, "schema": {"a": {"shape": [10**9], "dtype": "uint8"}}}
+    with pytest.raises(CreateError):
+        Store.create(tmp_path / "x" / "y" / "s", Spec.parse(huge))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of 64 kB with no byte free."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system")
+    with contextlib.suppress(OSError):
+        (folder / "filler").write_bytes(bytes(1 << 20))
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_without_a_free_byte(full_disk, run, spec_file):
+    before = contents(full_disk)
+    result = run("training.initialize_store", f"--logging.logdir={full_disk / 'a' / 's'}",
+                 f"--logging.spec={spec_file}")  # fmt: skip
+    assert_fails(result, 1, "No space left")
+    assert contents(full_disk) == before
+
+
+@pytest.mark.parametrize("damage", ["object", "fortran", "garbage", "header"])
+def test_unrelated_files_do_not_keep_a_public_store_from_opening(tmp_path, damage):
+    np.save(tmp_path / "_completed.npy", np.array([True, False, True]))
+    np.save(tmp_path / "masks.npy", np.ones((3, 4), bool))
+    other = tmp_path / "other.npy"
+    np.save(other, np.ones((5, 2)))
+    match damage:
+        case "object":
+            np.save(other, np.array([{}] * 5, object), allow_pickle=True)
+        case "fortran":
+            np.save(other, np.asfortranarray(np.ones((5, 2))))
+        case "garbage":
+            other.write_text("hello")
+        case "header":
+            other.write_bytes(other.read_bytes().replace(b"(5, 2)", b"(5, 2 "))
+    assert set(Store.open(tmp_path).spec.schema) == {"masks"}
+    (tmp_path / "masks.npy").write_bytes((tmp_path / "masks.npy").read_bytes()[:-1])
+    with pytest.raises(InputError, match="truncated"):
+        Store.open(tmp_path)
+
+
+@given(place=st.integers(0, 127), byte=st.integers(0, 255))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_header_is_an_input_error_or_harmless(tmp_path, place, byte):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((100, 20), np.float16))
+    content = bytearray(path.read_bytes())
+    content[place] = byte
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        read_header(path)
+
+
+def _write_rows(store, value):
+    for _ in range(30):
+        for index in range(store.num_models):
+            store.write(index, {"a": value, "b": value}, overwrite=True)
+
+
+def _assert_not_torn(store):
+    rows = np.concatenate([store["a"], store["b"]], axis=1)
+    assert store.completed.all()
+    assert (rows == rows[:, :1]).all()
+
+
+@pytest.fixture
+def wide(tmp_path):
+    fields = {key: {"shape": [20_000], "dtype": "int64"} for key in "ab"}
+    return Store.create(tmp_path / "wide", Spec.parse({"num_models": 4, "schema": fields}))
+
+
+def test_threads_that_share_a_store_do_not_tear_rows(wide):
+    threads = [threading.Thread(target=_write_rows, args=(wide, value)) for value in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _assert_not_torn(wide)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of a descriptor are Linux's")
+def test_forks_that_share_a_store_do_not_tear_rows(wide):
+    wide.write(0, {"a": 0, "b": 0})  # opens the files that the children inherit
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_write_rows, args=(wide, value)) for value in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    _assert_not_torn(wide)
+
+
+def test_a_dropped_store_closes_its_files(store):
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    for index in range(5):
+        Store.open(store.path).write(index, ROW)
+    gc.collect()
+    if sys.platform == "linux":
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "store/masks.npy/x"])
+def test_paths_the_system_refuses_are_one_line(run, store, name, spec_file):
+    for command, option in (
+        ("training.worker", "worker"),
+        ("training.initialize_store", "logging"),
+    ):
+        result = run(command, f"--{option}.logdir={name}", "--worker.main_import=json",
+                     "--worker.index=0", f"--logging.spec={spec_file}")  # fmt: skip
+        assert_fails(result, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodels.training import watchdog
 from datamodels.training.store import Store
 from tests.conftest import ROOT, assert_fails
 from tests.training.mains import row
@@ -252,3 +253,124 @@ def main(*_, index, logdir):
     assert run("training.worker", "--worker.index=4", *options).returncode == 0
     assert run("training.worker", "--worker.indices=0-1", *options).returncode == 0
     assert Store.open(store.path)["epochs"].tolist() == [10, 11, 0, 0, 14, 0, 0]
+
+
+ODD = """
+import os
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no message")
+
+def main(*_, index, logdir):
+    os.chdir("/")
+    if index == 1:
+        raise RuntimeError("surrogate \\udcff and \\u2603")
+    if index == 2:
+        raise Odd
+    return {"masks": 0, "margins": 0, "epochs": 1}
+"""
+
+
+@pytest.mark.parametrize("watched", [[], ["--worker.job_timeout=60"]])
+def test_odd_failures_and_a_changed_folder_end_no_other_row(run, store, tmp_path, watched):
+    (tmp_path / "odd.py").write_text(ODD)
+    result = run("training.worker", "--worker.indices=0-3", "--worker.logdir=store",
+                 "--worker.main_import=odd", *watched, env={"LC_ALL": "C"})  # fmt: skip
+    assert_fails(result, 1, "2 of 4 rows failed: 1, 2")
+    assert np.flatnonzero(store.completed).tolist() == [0, 3]
+    assert "surrogate" in (store.path / "workers" / "1" / "error.txt").read_text()
+
+
+def test_a_hanging_import_is_given_up(store, tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(watchdog, "_LEAST_IMPORT_SECONDS", 2.0)
+    monkeypatch.setattr(sys, "argv", ["", f"--worker.logdir={store.path}", "--worker.index=0",
+                                      "--worker.main_import=hanging"])  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    began = time.monotonic()
+    with pytest.raises(watchdog.ImportEndedError, match="longer than 2 seconds"):
+        watchdog.Watchdog(store, 1, lambda *_: None).run([0])
+    assert time.monotonic() - began < 20
+
+
+def test_an_import_that_kills_its_process_is_reported(run, store, tmp_path):
+    (tmp_path / "crashing.py").write_text("import ctypes\nctypes.string_at(0)\n")
+    result = run("training.worker", "--worker.indices=0-3", f"--worker.logdir={store.path}",
+                 "--worker.main_import=crashing", "--worker.job_timeout=60")  # fmt: skip
+    assert_fails(result, 1, "killed by SIGSEGV")
+
+
+def test_a_row_written_by_a_child_that_ends_before_it_says_so_counts(run, store, tmp_path):
+    (tmp_path / "last.py").write_text("""
+import os
+from datamodels.training import watchdog
+from datamodels.training.store import Store
+write = Store.write
+def write_and_die(self, *args, **options):
+    write(self, *args, **options)
+    os._exit(0)
+Store.write = write_and_die
+def main(*_, index, logdir):
+    return {"masks": 0, "margins": 0, "epochs": 1}
+""")
+    result = run("training.worker", "--worker.indices=0-1", f"--worker.logdir={store.path}",
+                 "--worker.main_import=last", "--worker.job_timeout=60")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "2 of 2 rows written" in result.stdout
+
+
+def test_an_undeclared_option_is_not_taken_for_an_abbreviation(run, store, tmp_path):
+    (tmp_path / "own.py").write_text("""
+import argparse
+from fastargs import Param, Section, get_current_config
+Section("training").params(lr=Param(float, default=1.0), lr_tta=Param(bool, default=False))
+
+def main(*_, index, logdir):
+    config = get_current_config()
+    parser = argparse.ArgumentParser()
+    config.augment_argparse(parser)
+    config.collect_argparse_args(parser)
+    assert config["training.lr_tta"] is False
+    return {"masks": 0, "margins": 0, "epochs": 1}
+""")
+    result = run("training.worker", "--worker.index=0", f"--worker.logdir={store.path}",
+                 "--worker.main_import=own", "--config=foo", "--training.l=3",
+                 "--training.lr_t=yes")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("option", ["--paly.scale=2", "--play.scael=2", "--scale=2"])
+def test_misspelled_options_and_sections_of_the_users_warn(work, option):
+    result = work("--worker.index=0", option)
+    assert result.returncode == 0
+    assert "did you mean --play.scale?" in result.stderr
+
+
+def test_stray_words_are_spoken_of(work, store):
+    result = work("--worker.indices", "0-1", "2-3")
+    assert "'2-3' is no option" in result.stderr
+    assert work("--worker.indices=0 1").returncode == 2
+
+
+def test_a_single_row_in_yaml_is_a_row(run, store, tmp_path):
+    (tmp_path / "w.yml").write_text(
+        f"worker: {{logdir: '{store.path}', main_import: mains, indices: 4}}\n"
+    )
+    env = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    result = run("training.worker", "-C", "w.yml", env=env)
+    assert result.returncode == 0, result.stderr
+    assert_rows(store, {4})
+
+
+@pytest.mark.parametrize(
+    ("option", "needle"),
+    [
+        ("--worker.main_import=", "--worker.main_import= is not a string"),
+        ("--worker.main_import=./mains", "write it as in an import statement, e.g. mains"),
+        ("--worker.main_import=sub/mains.py", "e.g. sub.mains"),
+        ("--worker.logdir=", "--worker.logdir= is not a path"),
+        ("--worker", "worker is a section"),
+    ],
+)
+def test_empty_and_odd_values_are_explained(work, store, option, needle):
+    assert_fails(work("--worker.index=0", option), 2, needle)
