@@ -1,0 +1,62 @@
+"""The README's own example, run as it stands."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text()
+
+
+def block(language, needle):
+    """The code block of ``language`` that holds ``needle``."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    (found,) = [block for block in blocks if needle in block]
+    return found
+
+
+def command(needle):
+    """Module and options of the one command that holds ``needle``."""
+    words = shlex.split(block("bash", needle).replace("\\\n", " "))
+    assert words[:2] == ["python", "-m"]
+    return words[2].removeprefix("datamodels."), words[3:]
+
+
+def test_the_five_steps_work_as_written(run, tmp_path):
+    (tmp_path / "spec.json").write_text(block("json", "num_models").replace("1000", "120"))
+    (tmp_path / "my_training.py").write_text(block("python", "LogisticRegression"))
+    smaller = {"--worker.indices=0-999": "--worker.indices=0-119",
+               "--data.num_train=640": "--data.num_train=64",
+               "--data.num_val=160": "--data.num_val=16"}  # fmt: skip
+    for needle in ("initialize_store", "training.c=0.5", "num_train=640", "evaluation.lds"):
+        module, options = command(needle)
+        result = run(module, *[smaller.get(option, option) for option in options])
+        assert result.returncode == 0, result.stderr
+        assert "warning" not in result.stderr
+    assert "on 40 models, 169 targets" in result.stdout
+    masks = np.load(tmp_path / "runs" / "mine" / "masks.npy")
+    assert (masks.sum(axis=1) == 200).all()
+
+
+def test_the_python_snippets_work_as_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    masks = rng.random((400, 30)) < 0.5
+    outputs = (masks @ rng.standard_normal((30, 9)) + rng.standard_normal((400, 9))).astype("f4")
+    names = {"masks": masks, "outputs": outputs}
+    exec(block("python", "pick_validation_rows"), names)
+    (tmp_path / "runs" / "fit").mkdir(parents=True)
+    (tmp_path / "datamodels.pt").rename(tmp_path / "runs" / "fit" / "datamodels.pt")
+    exec(block("python", "Datamodels.load"), names)
+    assert len(names["helpful"].examples) == 5
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")))
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
+    text = path.read_text()
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+        assert (path.parent / target).exists(), target
+    assert not re.findall(r"\b[A-Z]+_(?:TABLE|SECONDS|MINUTES)\b", text)
