@@ -35,6 +35,7 @@ Section("demo", "the demo on scikit-learn's digits").params(
 
 SPEC = Path(__file__).with_name("spec.json")
 MIN_MODELS = 50
+N_SHOWN = 5  # helpful and harmful training images of each test image in the report
 
 
 class StageError(DatamodelsError):
@@ -59,14 +60,14 @@ def demo(out: str, models: int, workers: int) -> None:
     num_val = models * 4 // 25
     num_train = models - held_out - num_val
 
-    store = train(folder, models, workers)
-    fit(folder, store, num_train, num_val)
-    score(folder, store, held_out)
+    train(folder, models, workers)
+    fit(folder, num_train, num_val)
+    score(folder, models - held_out, models)
     report = draw(folder)
     print(f"\nDone in {time.monotonic() - began:.0f} s. The report: {report}")
 
 
-def train(folder: Path, models: int, workers: int) -> Store:
+def train(folder: Path, models: int, workers: int) -> None:
     """Make the store and fill it."""
     spec = json.loads(SPEC.read_text()) | {"num_models": models}
     if not (folder / "spec.json").exists():
@@ -84,28 +85,26 @@ def train(folder: Path, models: int, workers: int) -> Store:
     train_missing(store, "examples.digits.train_digits", workers)
     accuracy = store["accuracy"][:].mean()
     print(f"{models} networks, test accuracy {accuracy:.3f} on average")
-    return store
 
 
-def fit(folder: Path, store: Store, num_train: int, num_val: int) -> None:
+def fit(folder: Path, num_train: int, num_val: int) -> None:
     """A datamodel for every test image."""
     headline("3. For every test image, a sparse linear model from mask to margin")
     if (folder / "datamodels").exists():
         print(f"{folder / 'datamodels'} is there already")
         return
-    run("regression.compute_datamodels", f"--data.data_path={store.path}",
+    run("regression.compute_datamodels", f"--data.data_path={folder / 'store'}",
         f"--data.num_train={num_train}", f"--data.num_val={num_val}", "--cfg.k=50",
         "--cfg.eps=1e-2", f"--cfg.out_dir={folder / 'datamodels'}")  # fmt: skip
 
 
-def score(folder: Path, store: Store, held_out: int) -> None:
+def score(folder: Path, first: int, end: int) -> None:
     """The linear datamodeling score on models that took no part in the fit."""
-    headline(f"4. How well do they rank {held_out} networks they have not seen?")
+    headline(f"4. How well do they rank {end - first} networks they have not seen?")
     scores = folder / "lds.npy"
     scores.unlink(missing_ok=True)
-    first = store.num_models - held_out
     run("evaluation.lds", f"--lds.datamodels={folder / 'datamodels' / 'datamodels.pt'}",
-        f"--lds.store={store.path}", f"--lds.rows={first}-{store.num_models - 1}",
+        f"--lds.store={folder / 'store'}", f"--lds.rows={first}-{end - 1}",
         f"--lds.out={scores}")  # fmt: skip
 
 
@@ -115,7 +114,9 @@ def draw(folder: Path) -> Path:
     datamodels = Datamodels.load(folder / "datamodels" / "datamodels.pt")
     lds = np.load(folder / "lds.npy")
     spread = Store.open(folder / "store")["margins"][:].std(axis=0)
-    targets = most_variable(spread, digits.test_labels, 8)
+    signs = np.sign(datamodels.weight)
+    full = np.minimum((signs > 0).sum(axis=0), (signs < 0).sum(axis=0)) >= N_SHOWN
+    targets = most_variable(np.where(full, spread, 0), digits.test_labels, 8)
     return plot_top_examples(
         datamodels.weight,
         digits.train_images,
@@ -124,6 +125,7 @@ def draw(folder: Path) -> Path:
         digits.test_labels,
         targets,
         path=folder / "report.png",
+        k=N_SHOWN,
         notes=[f"LDS {lds[t]:.2f}" for t in targets],
         title="Training images that help and hurt the networks on eight test images",
         output="margin",
