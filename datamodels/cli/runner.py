@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fastargs.exceptions import ValidationError
+
 import datamodels
 from datamodels.cli import catalogue, command_line
 from datamodels.cli.option import Command, convert_all
@@ -124,6 +126,23 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
 
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=1)
+
+
+def refuse_wrong_user_options(config: SharedConfig) -> None:
+    """UsageError for values that the user's module declared otherwise, before it runs even once.
+
+    Missing ones are left alone: the module may fill them from a file of its own.
+    """
+    errors = config.collect_argv().validate(mode="errordict") or {}
+    wrong = [path for path, error in errors.items() if isinstance(error, ValidationError)]
+    if wrong:
+        raise UsageError(
+            "\n".join(
+                f"--{'.'.join(path)}={config.content[path]} is not "
+                f"{config.entries[path].checker.help()}: {config.entries[path].desc}"
+                for path in wrong
+            )
+        )
 
 
 def warn_of_misspelled_user_options(config: SharedConfig) -> None:

@@ -43,6 +43,7 @@ class RowWriter:
     def __init__(self, layout: StoreLayout) -> None:
         self._layout = layout
         self._open: dict[str, tuple[int, NpyHeader]] = {}
+        self._headers: dict[str, NpyHeader] = {}
         self._owner = os.getpid()
         self._one_at_a_time = threading.Lock()  # threads share the descriptors that hold the locks
         self._finalizer = weakref.finalize(self, _close_all, self._open)
@@ -72,7 +73,7 @@ class RowWriter:
 
     def is_complete(self, index: int) -> bool:
         """The flag of one row, read anew from the file."""
-        _, header = self._file(COMPLETED)
+        header = self._header(COMPLETED)
         # A fresh descriptor: NFS promises fresh data only to a file opened after the other's close.
         descriptor = os.open(self._layout.completed, os.O_RDONLY)
         try:
@@ -103,10 +104,14 @@ class RowWriter:
 
     def _file(self, key: str) -> tuple[int, NpyHeader]:
         if key not in self._open:
-            path = self._layout.array(key)
-            header = read_header(path)
-            self._open[key] = (_open_for_writing(path), header)
+            header = self._header(key)
+            self._open[key] = (_open_for_writing(self._layout.array(key)), header)
         return self._open[key]
+
+    def _header(self, key: str) -> NpyHeader:
+        if key not in self._headers:
+            self._headers[key] = read_header(self._layout.array(key))
+        return self._headers[key]
 
     @contextlib.contextmanager
     def _locked(self, index: int) -> Iterator[None]:

@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 
 from datamodels.cli.catalogue import WORKER
-from datamodels.cli.runner import Values, run, warn_of_misspelled_user_options
+from datamodels.cli.runner import (
+    Values,
+    refuse_wrong_user_options,
+    run,
+    warn_of_misspelled_user_options,
+)
 from datamodels.cli.shared_config import current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
@@ -44,6 +49,7 @@ def _run_here(
 ) -> int:
     """Import ``main`` and run the rows in this process."""
     user_main = import_main(values["worker.main_import"])
+    refuse_wrong_user_options(current_config())
     warn_of_misspelled_user_options(current_config())
     runner = RowRunner(
         store,

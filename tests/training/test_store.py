@@ -418,3 +418,13 @@ def test_paths_the_system_refuses_are_one_line(run, store, name, spec_file):
         result = run(command, f"--{option}.logdir={name}", "--worker.main_import=json",
                      "--worker.index=0", f"--logging.spec={spec_file}")  # fmt: skip
         assert_fails(result, 1)
+
+
+def test_a_store_that_may_not_be_written_can_be_read(store):
+    store.write(3, ROW)
+    for path in store.path.glob("*.npy"):
+        path.chmod(0o444)
+    again = Store.open(store.path)
+    assert again.is_complete(3)
+    assert not again.is_complete(4)
+    assert not again._writer._open  # root may open anything: what counts is that nothing was

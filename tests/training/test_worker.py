@@ -374,3 +374,11 @@ def test_a_single_row_in_yaml_is_a_row(run, store, tmp_path):
 )
 def test_empty_and_odd_values_are_explained(work, store, option, needle):
     assert_fails(work("--worker.index=0", option), 2, needle)
+
+
+def test_a_wrong_value_for_the_users_option_is_refused_before_any_row(work, store):
+    result = work("--worker.indices=0-3", "--play.scale=much", "--play.loud=perhaps")
+    assert_fails(result, 2, "play.loud=perhaps")
+    result = work("--worker.indices=0-3", "--play.scale=much")
+    assert_fails(result, 2, "--play.scale=much is not a float: factor")
+    assert not (store.path / "workers").exists()
