@@ -134,7 +134,11 @@ def refuse_wrong_user_options(config: SharedConfig) -> None:
     Missing ones are left alone: the module may fill them from a file of its own.
     """
     errors = config.collect_argv().validate(mode="errordict") or {}
-    wrong = [path for path, error in errors.items() if isinstance(error, ValidationError)]
+    wrong = [
+        path
+        for path, error in errors.items()
+        if isinstance(error, ValidationError) and path in config.content  # not an odd default
+    ]
     if wrong:
         raise UsageError(
             "\n".join(
