@@ -22,14 +22,20 @@ from datamodels.near_miss import nearest_option
 Values = dict[str, Any]  # typed values by full name, e.g. {"cfg.k": 100}
 
 
-def run(command: Command, action: Callable[[Values], int | None]) -> int:
+def run(
+    command: Command,
+    action: Callable[[Values], int | None],
+    *,
+    before_help: Callable[[SharedConfig], object] | None = None,
+) -> int:
     """Run ``action`` on the values of ``command``'s options in ``sys.argv``; the exit status.
 
     Precedence: environment over command line over configuration files, the last file first.
+    ``before_help`` may declare more options for ``--help`` to show.
     """
     _plain_warnings()
     try:
-        status = _run(command, action)
+        status = _run(command, action, before_help)
         sys.stdout.flush()
         return status
     except DatamodelsError as error:
@@ -47,13 +53,19 @@ def run(command: Command, action: Callable[[Values], int | None]) -> int:
         return 130
 
 
-def _run(command: Command, action: Callable[[Values], int | None]) -> int:
+def _run(
+    command: Command,
+    action: Callable[[Values], int | None],
+    before_help: Callable[[SharedConfig], object] | None,
+) -> int:
     config = declare(command)
     found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
     if "version" in found.options:
         print(f"datamodels {datamodels.__version__}")
         return 0
     if "help" in found.options or "-h" in found.short:
+        if before_help is not None:
+            before_help(config)
         _print_help(command, config)
         return 0
     return action(read_values(command, config, found)) or 0

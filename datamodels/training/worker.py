@@ -12,7 +12,7 @@ from datamodels.cli.runner import (
     run,
     warn_of_misspelled_user_options,
 )
-from datamodels.cli.shared_config import current_config
+from datamodels.cli.shared_config import SharedConfig, current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
 from datamodels.training.store import Store
@@ -23,7 +23,14 @@ from datamodels.training.worker_report import WorkerReport
 
 def main() -> int:
     """The command; returns its exit status."""
-    return run(WORKER, _work)
+    return run(WORKER, _work, before_help=_declare_options_of_module)
+
+
+def _declare_options_of_module(config: SharedConfig) -> None:
+    """Import the user's module where it is named, so that ``--help`` shows its options too."""
+    name = config.collect_argv().content.get(("worker", "main_import"))
+    if name:
+        import_main(name)
 
 
 def _work(values: Values) -> int:

@@ -238,6 +238,13 @@ def test_help_lists_every_option_as_plain_text(run):
         assert "RuntimeWarning" not in result.stderr
 
 
+def test_help_shows_the_options_of_the_users_module_too(work):
+    result = work("--help")
+    assert result.returncode == 0, result.stderr
+    assert "play.scale" in result.stdout
+    assert "factor" in result.stdout
+
+
 def test_kv_log_and_kv_read(run, store, tmp_path):
     (tmp_path / "logs.py").write_text(
         """
