@@ -142,9 +142,13 @@ LDS = Command(
                 Option("datamodels", "path", "datamodels.pt to score"),
                 Option("scores", "path", ".npy of (n_train, n_targets) attribution scores"),
                 Option("store", "path", "the store with masks and outputs", required=True),
-                Option("rows", "str", "rows to use, e.g. 1600-1999 (default: all complete rows)"),
-                Option("x_name", "str", "array of masks", default="masks"),
-                Option("y_name", "str", "array of outputs", default="margins"),
+                Option(
+                    "rows",
+                    "str",
+                    "rows to use, e.g. 1600-1999 (default: complete rows not in the fit)",
+                ),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
                 Option(
                     "exclude_own",
                     "flag",

@@ -48,6 +48,9 @@ def run(
         named = f": {error.filename}" if error.filename else ""
         print_error(command, f"{error.strerror or error}{named}")
         return 1
+    except MemoryError as error:
+        print_error(command, f"not enough memory: {error}")
+        return 1
     except KeyboardInterrupt:
         print(f"{command.module}: interrupted", file=sys.stderr)
         return 130
@@ -92,7 +95,7 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     stray = (*found.short, *found.positional)
     if command.user_options:
         for word in found.positional:
-            _warn(f"{word!r} is no option, and ignored unless your module reads it")
+            warn(f"{word!r} is no option, and ignored unless your module reads it")
     else:
         faults += [
             f"{word!r} is no option: write options as --section.name=value" for word in stray
@@ -103,9 +106,18 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
         values = convert_all(command.options(), raw)
     except UsageError as error:
         faults.append(str(error))
+        faults += _hints(command, [*found.options, *from_files])
     if faults:
-        raise UsageError("\n".join(faults))
+        raise UsageError("\n".join(dict.fromkeys(faults)))
     return values
+
+
+def _hints(command: Command, names: Iterable[str]) -> list[str]:
+    """Where an option is missing: what was given under nearly its name."""
+    own, known = command.options(), catalogue.known_names()
+    near = {name: nearest_option(name, own) for name in names if name not in known}
+    return [f"unknown option --{name}: did you mean --{close}?" for name, close in near.items()
+            if close]  # fmt: skip
 
 
 def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False) -> list[str]:
@@ -130,14 +142,16 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
         if close and (ours or not in_file):
             faults.append(f"unknown option --{name}: did you mean --{close}?")
         elif close and "." in name:
-            _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
+            warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
         elif ours or not in_file:
-            _warn(f"--{name} is no option of this command, and ignored; see --help")
+            warn(f"--{name} is no option of this command, and ignored; see --help")
     return faults
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=1)
+def warn(text: str) -> None:
+    """A line on standard error that no warning filter of a user's module hides or turns into an
+    error."""
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def refuse_wrong_user_options(config: SharedConfig) -> None:
@@ -161,11 +175,11 @@ def refuse_wrong_user_options(config: SharedConfig) -> None:
         )
 
 
-def warn_of_misspelled_user_options(config: SharedConfig) -> None:
-    """Once a user's module has declared its options: warn of near misses that nobody declared.
+def check_undeclared_options(command: Command, config: SharedConfig) -> None:
+    """Once a user's module has declared its options: what of the rest is nearly a declared one?
 
-    A name in a section that nobody declared may belong to a module that reads argv itself; only one
-    whose section is nearly a declared one is spoken of.
+    UsageError for a misspelled section of ours, warnings for near misses in the user's. A name in
+    any other section may belong to a module that reads argv itself.
     """
     found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
     given = set(found.options)
@@ -173,10 +187,12 @@ def warn_of_misspelled_user_options(config: SharedConfig) -> None:
         given |= set(command_line.flatten(command_line.read_config_file(fname)))
     for name in sorted(given - config.names() - catalogue.known_names()):
         close = nearest_option(name, config.names())
+        if close in command.options() and "." in name:
+            raise UsageError(f"unknown option --{name}: did you mean --{close}?")
         # Without a section it may be an option of a parser of the module's own, unless it is ours
         # to the letter.
         if close and ("." in name or close.endswith(f".{name}")):
-            _warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
+            warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
 
 
 def print_error(command: Command, message: str) -> None:

@@ -32,8 +32,18 @@ from datamodels.errors import UsageError
 _HELP_WORDS = ("--help", "-h")
 
 
+class OptionsExit(SystemExit):
+    """Ends a program whose options are missing or wrong, with status 2."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(2)
+        self.reason = reason
+
+
 class SharedConfig(Config):  # type: ignore[misc]
     """fastargs' ``Config``, lenient towards options that nobody declared."""
+
+    told_of_errors = False
 
     def collect(self, config: Mapping[Any, Any]) -> "SharedConfig":
         """Take the values of declared options from nested or dotted ``config``."""
@@ -155,8 +165,10 @@ class SharedConfig(Config):  # type: ignore[misc]
                 missing = isinstance(fault, MissingValueError)
                 issue = "Required!" if missing else self.entries[path].checker.help()
                 rows.append([".".join(path), issue, "" if missing else str(self.content[path])])
-            print(_table(rows, "Argument validation errors", sys.stderr), file=sys.stderr)
-            raise SystemExit(2)
+            if not self.told_of_errors:  # a worker may come here once a row
+                print(_table(rows, "Argument validation errors", sys.stderr), file=sys.stderr)
+            self.told_of_errors = True
+            raise OptionsExit(", ".join(f"{name}: {issue}" for name, issue, _ in rows[1:]))
         return None
 
     def summary(self, target: TextIO | None = None) -> "SharedConfig":

@@ -1,6 +1,5 @@
 """Reading what is to be scored, and the models it is scored on."""
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import InputError
+from datamodels.cli.runner import warn
+from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Outputs
-from datamodels.regression.run_config import RunConfig, read_fitted_rows
+from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices, parse_indices
 
 
@@ -22,22 +23,33 @@ class Scored:
     """Weights to score, and what is known of the fit they come from."""
 
     weight: NDArray[Any]  # (n_train, n_targets)
-    targets: slice = field(
-        default_factory=lambda: slice(None)
-    )  # which of the store's targets these are
-    fitted_rows: NDArray[np.int64] | None = None  # rows of the store that took part; None: unknown
+    # which of the store's targets these are
+    targets: slice = field(default_factory=lambda: slice(None))
+    fitted: FittedRows | None = None  # which models took part; None: unknown
+    x_name: str | None = None  # arrays that were fitted; None: unknown
+    y_name: str | None = None
+
+    def own_index(self, n_store_targets: int) -> NDArray[np.int64]:
+        """Which training example each target is, where the store's targets are just these."""
+        n_train = len(self.weight)
+        if n_store_targets != n_train:
+            raise UsageError(
+                f"--lds.exclude_own: the store's {n_store_targets} targets are not the {n_train} "
+                "training examples; leave it out"
+            )
+        return np.arange(n_train)[self.targets]
 
 
-def read_datamodels(path: str | Path, store: str | Path) -> Scored:
-    """``datamodels.pt``; its folder says which targets and rows of ``store`` were fitted."""
+def read_datamodels(path: str | Path) -> Scored:
+    """``datamodels.pt``; its folder says which targets and rows were fitted."""
     weight = Datamodels.load(path).weight
     folder = Path(path).parent
     if not (folder / RunConfig.FILE_NAME).exists():
         return Scored(weight)
-    config = RunConfig.read(folder)
-    fitted_on = Path(config.data_path)
-    same = not fitted_on.is_dir() or fitted_on.resolve() == Path(store).resolve()
-    return Scored(weight, config.targets, read_fitted_rows(folder) if same else None)
+    config, fitted = RunConfig.read(folder), FittedRows.read(folder)
+    if not Path(config.data_path).is_dir():  # a .beton, which holds arrays without names
+        return Scored(weight, config.targets, fitted)
+    return Scored(weight, config.targets, fitted, config.x_name, config.y_name)
 
 
 def read_scores(path: str | Path) -> Scored:
@@ -51,16 +63,44 @@ def read_scores(path: str | Path) -> Scored:
     return Scored(array)
 
 
-def read_held_out(
-    store: str | Path, scored: Scored, *, x_name: str, y_name: str, rows: str | None
-) -> tuple[NDArray[Any], Outputs]:
-    """Masks (n_models, n_train) and outputs (n_models, n_targets) to score ``scored`` on.
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Models to score on."""
 
-    ``rows`` such as "1600-1999" must be complete (InputError); a warning says when some of them
-    took part in the fit. None takes all complete rows but these.
+    masks: NDArray[Any]  # (n_models, n_train)
+    outputs: Outputs  # (n_models, n_targets)
+    n_store_targets: int  # targets of the store, of which these may be some
+
+
+def read_held_out(
+    store: str | Path,
+    scored: Scored,
+    *,
+    x_name: str | None = None,
+    y_name: str | None = None,
+    rows: str | None = None,
+) -> HeldOut:
+    """Rows of a store to score ``scored`` on.
+
+    Arrays are those of the fit unless named. ``rows`` such as "1600-1999" must be complete
+    (InputError); a warning says when some of them took part in the fit. None takes all complete
+    rows but these.
     """
-    dataset = RegressionDataset(store, y_name, x_name)
-    fitted = np.array([], np.int64) if scored.fitted_rows is None else scored.fitted_rows
+    if y_name is not None and scored.y_name is not None and y_name != scored.y_name:
+        warn(f"these weights were fitted to {scored.y_name}, and are scored on {y_name}")
+    dataset = RegressionDataset(
+        store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
+    )
+    wanted = _wanted_rows(dataset, scored, rows, store)
+    masks, outputs = dataset.read(np.searchsorted(dataset.idx, wanted))
+    return HeldOut(masks, outputs[:, scored.targets], dataset.n_targets)
+
+
+def _wanted_rows(
+    dataset: RegressionDataset, scored: Scored, rows: str | None, store: object
+) -> NDArray[np.int64]:
+    known = scored.fitted is not None and scored.fitted.are_rows_of(dataset)
+    fitted = scored.fitted.rows if known and scored.fitted else np.array([], np.int64)
     if rows is None:
         wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
         if not len(wanted):
@@ -68,18 +108,16 @@ def read_held_out(
                 f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
                 "models to score it on, or name rows with --lds.rows"
             )
-    else:
-        wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
-        _check_complete(wanted, dataset.idx, store)
-        seen = np.isin(wanted, fitted).sum()
-        if seen:
-            warnings.warn(
-                f"{seen} of the {len(wanted)} rows took part in the fit: this is not the score on "
-                "models that it has not seen",
-                stacklevel=2,
-            )
-    masks, outputs = dataset.read(np.searchsorted(dataset.idx, wanted))
-    return masks, outputs[:, scored.targets]
+        return wanted
+    wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
+    _check_complete(wanted, dataset.idx, store)
+    seen = np.isin(wanted, fitted).sum()
+    if seen:
+        warn(
+            f"{seen} of the {len(wanted)} rows took part in the fit: this is not the score on "
+            "models that it has not seen"
+        )
+    return wanted
 
 
 def _check_complete(wanted: NDArray[np.int64], complete: NDArray[np.int64], store: object) -> None:

@@ -28,7 +28,7 @@ def _score(values: Values) -> None:
     if out is not None:
         refuse_existing(out)
     scored = _read_scored(values)
-    masks, outputs = read_held_out(
+    held_out = read_held_out(
         values["lds.store"],
         scored,
         x_name=values["lds.x_name"],
@@ -37,10 +37,10 @@ def _score(values: Values) -> None:
     )
     result = score_weights(
         scored.weight,
-        masks,
-        outputs,
+        held_out.masks,
+        held_out.outputs,
         exclude_own=own,
-        own_index=np.arange(len(scored.weight))[scored.targets] if own else None,
+        own_index=scored.own_index(held_out.n_store_targets) if own else None,
         n_resamples=values["lds.resamples"],
         seed=values["lds.seed"],
     )
@@ -68,7 +68,7 @@ def _read_scored(values: Values) -> Scored:
         )
     if scores is not None:
         return read_scores(scores)
-    return read_datamodels(datamodels, values["lds.store"])
+    return read_datamodels(datamodels)
 
 
 if __name__ == "__main__":

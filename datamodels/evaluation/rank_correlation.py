@@ -109,7 +109,7 @@ def checked_pair(
             "both must be (n_models, n_targets) of the same models and targets"
         )
     if len(outputs) < 3:
-        raise InputError(f"{len(outputs)} models: a rank correlation needs 3 or more")
+        raise InputError(f"a rank correlation needs 3 or more models; there are {len(outputs)}")
     _refuse_nan("predictions", predictions)
     _refuse_nan("outputs", outputs)
     return predictions, outputs

@@ -17,8 +17,9 @@ from datamodels.files import new_folder, refuse_existing
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.row_source import RowSource
-from datamodels.regression.run_config import RunConfig, save_fitted_rows
+from datamodels.regression.run_config import RunConfig
 from datamodels.regression.status import Status
 from datamodels.regression.validation_rows import pick_validation_rows
 
@@ -51,7 +52,7 @@ def _compute(values: Values) -> int:
                 source, train_rows, val_rows, config.fit, targets=config.targets, progress=progress
             )
         config.save(folder)
-        save_fitted_rows(folder, source.idx[np.concatenate([train_rows, val_rows])])
+        FittedRows.of(source, np.concatenate([train_rows, val_rows])).save(folder)
         save_logs(folder, result)
         result.datamodels.save(folder / RESULT)
     _print_summary(result, config, time.monotonic() - began)

@@ -44,7 +44,11 @@ def _free_of_machine() -> int | None:
 
 def _free_of_container() -> int | None:
     limit, used = _read(_CGROUP / "memory.max").strip(), _read(_CGROUP / "memory.current").strip()
-    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    stat = dict(line.split() for line in _read(_CGROUP / "memory.stat").splitlines())
+    cache = sum(int(stat.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return int(limit) - int(used) + cache  # of files read and written; given up when needed
 
 
 def _read(path: Path) -> str:

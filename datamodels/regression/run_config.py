@@ -6,14 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.npy_file import open_map
 from datamodels.regression.fit_config import FitConfig
-
-_ROWS = "rows.npy"  # (n,) int64: the rows of the store that took part, ascending
 
 
 @dataclass(frozen=True)
@@ -68,13 +62,3 @@ class RunConfig:
             raise MissingFileError(f"{folder} holds no {cls.FILE_NAME}") from None
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path} is damaged, or of another version: {error}") from None
-
-
-def save_fitted_rows(folder: Path, rows: NDArray[np.int64]) -> None:
-    """Write which rows of the store took part in a fit, for training or for choosing lambda."""
-    np.save(folder / _ROWS, np.sort(rows))
-
-
-def read_fitted_rows(folder: str | Path) -> NDArray[np.int64]:
-    """Which rows of the store took part in the fit behind a folder of results, ascending."""
-    return np.array(open_map(Path(folder) / _ROWS))

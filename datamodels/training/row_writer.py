@@ -134,7 +134,8 @@ class RowWriter:
 
 def _close_all(files: dict[str, tuple[int, NpyHeader]]) -> None:
     while files:
-        os.close(files.popitem()[1][0])
+        with contextlib.suppress(OSError):  # closed by somebody else
+            os.close(files.popitem()[1][0])
 
 
 def _open_for_writing(path: Path) -> int:

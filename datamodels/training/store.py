@@ -161,6 +161,9 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.path,)  # another process opens its own files
+
     def __repr__(self) -> str:
         keys = sorted(self.spec.schema)
         return f"Store({str(self.path)!r}, num_models={self.num_models}, keys={keys})"
@@ -225,7 +228,7 @@ def _spec_of_files(layout: StoreLayout) -> Spec:
             if error.header.shape[:1] == (num_models,):
                 raise
             continue
-        except InputError:
+        except (InputError, MissingFileError):  # a link that leads nowhere
             continue
         if path.stem != COMPLETED and header.shape[:1] == (num_models,):
             schema[path.stem] = Field(header.shape[1:], header.dtype)

@@ -155,11 +155,21 @@ class _Note:
 
     def _entries(self) -> list[tuple[Path, int]]:
         text = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0).decode()
-        entries = []
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):  # killed while it wrote the line
-                entries += json.loads(line)
-        return [(self._layout.root / name, inode) for name, inode in entries]
+        *whole, _ = text.split("\n")  # the rest: a maker was killed while it wrote the line
+        return [
+            (self._layout.root / name, inode) for line in whole for name, inode in json.loads(line)
+        ]
+
+    def check(self) -> None:
+        """CreateError where the file is somebody else's; it is left as it is then."""
+        try:
+            for path, inode in self._entries():
+                _partial(path)
+                int(inode)
+        except (ValueError, TypeError):
+            raise CreateError(
+                f"{self._layout.initializing} is in the way, and no note of ours; move it away"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -168,8 +178,9 @@ def _only_maker(layout: StoreLayout) -> Iterator[_Note]:
     descriptor = os.open(layout.initializing, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock_as_maker(descriptor, layout)
+        note = _Note(layout, descriptor)
+        note.check()
         try:
-            note = _Note(layout, descriptor)
             note.clear_up()
             yield note
         finally:

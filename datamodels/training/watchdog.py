@@ -41,8 +41,16 @@ class Watchdog:
     The import of the user's module has the same limit, but 30 seconds at least.
     """
 
-    def __init__(self, store: Store, limit: float, report: Callable[[int, Outcome], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        limit: float,
+        report: Callable[[int, Outcome], None],
+        *,
+        rewrite: bool = False,
+    ) -> None:
         self._store = store
+        self._rewrite = rewrite  # complete rows are run again, so a flag may be an earlier run's
         self._limit = limit
         self._report = report
 
@@ -87,11 +95,14 @@ class Watchdog:
         return None
 
     def _decide(self, rest: list[int], index: int, outcome: Outcome) -> None:
-        rest.remove(index)
-        self._report(index, outcome)
+        if index in rest:  # a fork of the child may have run on, and say things twice
+            rest.remove(index)
+            self._report(index, outcome)
 
     def _give_up(self, index: int, status: int, timed_out: bool) -> Outcome:
-        if self._store.is_complete(index):  # it was written, and the child ended before it said so
+        if not self._rewrite and self._store.is_complete(
+            index
+        ):  # it was written, and the child ended before it said so
             return Outcome.WRITTEN
         if timed_out:
             summary = f"timeout: main ran longer than --worker.job_timeout={self._limit:g} seconds"

@@ -8,16 +8,16 @@ import numpy as np
 from datamodels.cli.catalogue import WORKER
 from datamodels.cli.runner import (
     Values,
+    check_undeclared_options,
     refuse_wrong_user_options,
     run,
-    warn_of_misspelled_user_options,
 )
 from datamodels.cli.shared_config import SharedConfig, current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
 from datamodels.training.store import Store
 from datamodels.training.watchdog import ChildReports, Watchdog
-from datamodels.training.worker_loop import RowRunner, import_main, run_rows
+from datamodels.training.worker_loop import CURRENT_ROW, RowRunner, import_main, run_rows
 from datamodels.training.worker_report import WorkerReport
 
 
@@ -48,26 +48,30 @@ def _work(values: Values) -> int:
             f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
         )
     report = WorkerReport(store.layout, len(indices))
-    return Watchdog(store, limit, report.add).run(indices) or report.finish()
+    watchdog = Watchdog(store, limit, report.add, rewrite=values["worker.do_if_complete"])
+    return watchdog.run(indices) or report.finish()
 
 
 def _run_here(
     store: Store, indices: list[int], values: Values, reports: ChildReports | None
 ) -> int:
     """Import ``main`` and run the rows in this process."""
+    # The report first: the module may replace the streams that it writes to.
+    report = WorkerReport(store.layout, len(indices)) if reports is None else None
     user_main = import_main(values["worker.main_import"])
     refuse_wrong_user_options(current_config())
-    warn_of_misspelled_user_options(current_config())
+    check_undeclared_options(WORKER, current_config())
     runner = RowRunner(
         store,
         user_main,
         logdir=values["worker.logdir"],
         do_if_complete=values["worker.do_if_complete"],
         argv=["python", "-m", WORKER.module, *sys.argv[1:]],
+        rows_option="index" if values["worker.indices"] is None else "indices",
     )
     if reports is not None:
         return _run_watched(runner, indices, reports)
-    report = WorkerReport(store.layout, len(indices))
+    assert report is not None
     run_rows(runner, indices, report.add)
     return report.finish()
 
@@ -84,7 +88,7 @@ def _indices(values: Values, store: Store) -> list[int]:
     index, indices = values["worker.index"], values["worker.indices"]
     if (index is None) == (indices is None):
         raise UsageError(
-            "give one of --worker.index=5 and --worker.indices=0-99,200"
+            "which rows? Give --worker.index=NUMBER or --worker.indices=FIRST-LAST,..."
             + (", not both" if index is not None else "")
         )
     if index is None:
@@ -112,12 +116,11 @@ def kv_read(
 
 
 def _row_of_this_worker(logdir: str | None, index: int | None) -> tuple[str, int]:
-    config = current_config()
-    folder = config["worker.logdir"] if logdir is None else logdir
-    row = config["worker.index"] if index is None else index
-    if folder is None or row is None:
-        raise UsageError("name the store and the row: logdir=..., index=...")
-    return folder, row
+    here, row = CURRENT_ROW[0] if CURRENT_ROW else (None, None)
+    here, row = here if logdir is None else logdir, row if index is None else index
+    if here is None or row is None:
+        raise UsageError("no row is being run here; name it: logdir=..., index=...")
+    return here, row
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import contextlib
 import importlib
-import importlib.util
+import os
 import signal
 import sys
-import warnings
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,10 @@ from datamodels.training.store import Store
 from datamodels.training.worker_report import Outcome, describe, log_command, save_failure, say
 
 Main = Callable[..., Any]
+
+
+# The store and the row that this process is at, while main runs: one item, or none.
+CURRENT_ROW: list[tuple[str, int]] = []
 
 
 class ImportFailure(DatamodelsError):
@@ -66,14 +70,24 @@ class RowRunner:
     """Runs ``main`` for one row of ``store`` at a time and writes what it returns."""
 
     def __init__(
-        self, store: Store, main: Main, *, logdir: str, do_if_complete: bool, argv: Sequence[str]
+        self,
+        store: Store,
+        main: Main,
+        *,
+        logdir: str,
+        do_if_complete: bool,
+        argv: Sequence[str],
+        rows_option: str = "index",
     ) -> None:
         self._store = store
         self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
         self._main = main
         self._do_if_complete = do_if_complete
         self._argv = argv
+        self._rows_option = rows_option
         self._warned_of: set[str] = set()
+        self._process = os.getpid()
+        self._folder = Path.cwd()
 
     def run(self, index: int) -> Outcome:
         """Fill row ``index``. Whatever ``main`` raises, but for Ctrl-C, is this row's failure."""
@@ -82,6 +96,7 @@ class RowRunner:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
+            self._end_fork(error)
             summary, detail = describe(error)
             if isinstance(error, RowError):
                 summary = str(error)
@@ -91,29 +106,41 @@ class RowRunner:
     def _run(self, index: int) -> Outcome:
         if not self._do_if_complete and self._store.is_complete(index):
             return Outcome.SKIPPED
-        # For modules that ask their configuration which row they are at, as kv_log does.
+        with contextlib.suppress(OSError):  # it may be gone
+            os.chdir(self._folder)  # the last row's main may have changed it
+        # For modules that ask their configuration which row they are at, and for kv_log.
         current_config().content["worker", "index"] = index
+        CURRENT_ROW[:] = [(str(self._store.path), index)]
         self._store.layout.worker(index).mkdir(parents=True, exist_ok=True)
         row = self._main(index=index, logdir=str(self._logdir.worker(index)))
+        self._end_fork(None)
+        written = self._store.write(index, row, overwrite=self._do_if_complete)
         self._warn_of_absent_keys(row)
-        if not self._store.write(index, row, overwrite=self._do_if_complete):
+        if not written:
             say(f"row {index} was completed by another process meanwhile; kept as it is")
             return Outcome.SKIPPED
         with contextlib.suppress(OSError):  # the row is complete, whatever becomes of these
             self._store.layout.error(index).unlink(missing_ok=True)
-        log_command(self._store.layout, self._argv, index)
+        log_command(self._store.layout, self._argv, self._rows_option, index)
         return Outcome.WRITTEN
 
-    def _warn_of_absent_keys(self, row: Any) -> None:
-        if not isinstance(row, Mapping):
-            return  # refused when it is written
+    def _end_fork(self, error: BaseException | None) -> None:
+        """End a process that ``main`` forked and that came back here: the rows are its parent's."""
+        if os.getpid() == self._process:
+            return
+        if error is not None and not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        code = error.code if isinstance(error, SystemExit) else error is not None
+        os._exit(code if isinstance(code, int) else 1)
+
+    def _warn_of_absent_keys(self, row: Mapping[str, Any]) -> None:
         absent = set(self._store.spec.schema) - set(row)
         if absent - self._warned_of:
             self._warned_of |= absent
-            warnings.warn(
-                f"main returned no {', '.join(sorted(absent))}: that part of the row stays "
-                "as it is",
-                stacklevel=1,
+            say(
+                f"warning: main returned no {', '.join(sorted(absent))}: that part of the row "
+                "stays as it is"
             )
 
 

@@ -79,8 +79,10 @@ def save_failure(layout: StoreLayout, index: int, summary: str, detail: str) -> 
 
 def say(line: str) -> None:
     """One line on standard error, above any progress line."""
-    encoding = sys.stderr.encoding or "utf-8"
-    tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    stream = sys.stderr or sys.__stderr__  # a user's module may have replaced it, by anything
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with contextlib.suppress(Exception):
+        tqdm.write(line.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def describe(error: BaseException) -> tuple[str, str]:
@@ -92,7 +94,8 @@ def describe(error: BaseException) -> tuple[str, str]:
         text = "(its message cannot be shown)"
     summary = f"{name}: {text}" if text else name
     if isinstance(error, SystemExit):
-        summary = f"main ended the program (SystemExit, status {error.code}); main must return"
+        reason = getattr(error, "reason", f"SystemExit, status {error.code}")
+        summary = f"main ended the program ({reason}); main must return"
     frames = error.__traceback__
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -105,8 +108,11 @@ def _is_ours(filename: str) -> bool:
     return "importlib" in filename or Path(filename).is_relative_to(_PACKAGE)
 
 
-def log_command(layout: StoreLayout, argv: Sequence[str], index: int) -> None:
-    """Append this row's command line to the store's log; best effort."""
+def log_command(layout: StoreLayout, argv: Sequence[str], rows_option: str, index: int) -> None:
+    """Append this row's command line to the store's log; best effort.
+
+    ``rows_option`` is that which named the rows, so that the line overrules a file that also does.
+    """
     own = ("--worker.index", "--worker.indices")
     words: list[str] = []
     skip = False
@@ -117,7 +123,7 @@ def log_command(layout: StoreLayout, argv: Sequence[str], index: int) -> None:
             skip = True
         elif word.partition("=")[0] not in own:
             words.append(word)
-    line = shlex.join([*words, f"--worker.index={index}"]) + "\n"
+    line = shlex.join([*words, f"--worker.{rows_option}={index}"]) + "\n"
     with contextlib.suppress(OSError):
         # Not blocking: nothing that stands in this place may hold up a row.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK

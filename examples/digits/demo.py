@@ -81,7 +81,8 @@ def train(folder: Path, models: int, workers: int) -> None:
     run("training.initialize_store", f"--logging.logdir={folder / 'store'}",
         f"--logging.spec={folder / 'spec.json'}")  # fmt: skip
     store = Store.open(folder / "store")
-    headline(f"2. Train {len(store.missing())} networks, each on its own half of the images")
+    missing = len(store.missing())
+    headline(f"2. Train {missing or 'no more'} networks, each on its own half of the images")
     train_missing(store, "examples.digits.train_digits", workers)
     accuracy = store["accuracy"][:].mean()
     print(f"{models} networks, test accuracy {accuracy:.3f} on average")

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from datamodels.regression.write_dataset import write_dataset
 from tests.conftest import assert_fails
 
 N, P = 40, 6
@@ -103,13 +104,32 @@ def test_rows_of_the_fit_are_left_out_unless_named(run, fitted):
     assert named.returncode == 0
 
 
-def test_another_store_has_no_rows_of_the_fit(run, fitted, folder, tmp_path):
-    other = folder / "other"
-    other.mkdir()
-    for key in ("masks", "margins", "_completed"):
-        (other / f"{key}.npy").write_bytes((folder / f"{key}.npy").read_bytes())
-    result = run("evaluation.lds", fitted, "--lds.store=other")
-    assert "on 38 models, 2 targets" in result.stdout
+def test_rows_of_the_fit_are_known_by_their_masks_wherever_the_store_lies(run, fitted, folder):
+    for name in ("moved", "other"):
+        (folder / name).mkdir()
+        for key in ("masks", "margins", "_completed"):
+            (folder / name / f"{key}.npy").write_bytes((folder / f"{key}.npy").read_bytes())
+    np.save(folder / "other" / "masks.npy", ~np.load(folder / "masks.npy"))
+    assert "on 18 models, 2 targets" in run("evaluation.lds", fitted, "--lds.store=moved").stdout
+    assert "on 38 models, 2 targets" in run("evaluation.lds", fitted, "--lds.store=other").stdout
+
+
+def test_a_fit_from_a_beton_knows_its_rows(run, folder):
+    write_dataset(folder, folder / "a.beton", "margins")
+    made = run("regression.compute_datamodels", "--data.data_path=a.beton", "--data.num_train=15",
+               "--data.num_val=5", "--cfg.k=10", "--cfg.out_dir=fit")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    result = run("evaluation.lds", "--lds.datamodels=fit/datamodels.pt", "--lds.store=.")
+    assert "on 18 models, 6 targets" in result.stdout
+
+
+def test_own_columns_of_some_of_the_training_examples(run, fitted, folder):
+    result = run("evaluation.lds", fitted, "--lds.store=.", "--lds.exclude_own")
+    assert result.returncode == 0, result.stderr
+    margins = np.load(folder / "margins.npy")
+    np.save(folder / "margins.npy", np.concatenate([margins, margins], axis=1))
+    refused = run("evaluation.lds", fitted, "--lds.store=.", "--lds.exclude_own")
+    assert_fails(refused, 2, "12 targets are not the 6 training examples")
 
 
 def test_a_fit_on_all_rows_leaves_none_to_score(run, folder):

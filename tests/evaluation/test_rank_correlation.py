@@ -109,7 +109,7 @@ def test_nan_is_named(name, monkeypatch):
         (np.zeros((5, 2)), np.zeros((5, 3)), r"shape \(5, 2\) and outputs \(5, 3\)"),
         (np.zeros(5), np.zeros((5, 1)), r"predictions of shape \(5,\)"),
         (np.zeros((5, 1)), np.zeros((5, 1), dtype=complex), "outputs of dtype complex128"),
-        (np.zeros((2, 1)), np.zeros((2, 1)), "2 models: .* needs 3 or more"),
+        (np.zeros((2, 1)), np.zeros((2, 1)), "needs 3 or more models; there are 2"),
     ],
 )
 def test_bad_arrays(predictions, outputs, message):

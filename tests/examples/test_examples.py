@@ -70,7 +70,7 @@ def test_the_demo_ends_by_naming_its_report(demo):
 
 def test_started_again_it_goes_on_where_it_was(demo):
     out, _, rows, again = demo
-    assert "Train 0 networks" in again.stdout
+    assert "Train no more networks" in again.stdout
     np.testing.assert_array_equal(rows, np.load(out / "store" / "margins.npy"))
 
 

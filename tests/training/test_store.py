@@ -3,6 +3,7 @@ import gc
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -428,3 +429,17 @@ def test_a_store_that_may_not_be_written_can_be_read(store):
     assert again.is_complete(3)
     assert not again.is_complete(4)
     assert not again._writer._open  # root may open anything: what counts is that nothing was
+
+
+@pytest.mark.parametrize("content", ['{"mine": 1}\n', "5\n", "hello\n", '[["a", "b"]]\n'])
+def test_somebody_elses_file_of_the_notes_name_is_left_alone(tmp_path, spec, content):
+    (tmp_path / "_initializing.json").write_text(content)
+    with pytest.raises(CreateError, match="in the way"):
+        Store.create(tmp_path, spec)
+    assert contents(tmp_path) == {"_initializing.json": content.encode()}
+
+
+def test_a_store_goes_to_another_process(store):
+    again = pickle.loads(pickle.dumps(store))
+    assert again.write(3, ROW)
+    assert store.completed[3]

@@ -148,7 +148,7 @@ def test_absent_keys_warn_once_and_keep_what_is_there(work, store):
 @pytest.mark.parametrize(
     ("arguments", "status", "needles"),
     [
-        ([], 2, ["--worker.index=5"]),
+        ([], 2, ["which rows?"]),
         (["--worker.index=0", "--worker.indices=0"], 2, ["not both"]),
         (["--worker.index=7"], 2, ["rows 0 to 6"]),
         (["--worker.index", "-1"], 2, ["rows 0 to 6"]),
@@ -389,3 +389,95 @@ def test_a_wrong_value_for_the_users_option_is_refused_before_any_row(work, stor
     result = work("--worker.indices=0-3", "--play.scale=much")
     assert_fails(result, 2, "--play.scale=much is not a float: factor")
     assert not (store.path / "workers").exists()
+
+
+@pytest.mark.parametrize("way", ["loop", "die"])
+def test_a_row_run_anew_that_fails_is_failed_though_it_was_complete(work, store, way):
+    assert work("--worker.index=2").returncode == 0
+    result = work("--worker.index=2", "--worker.do_if_complete", "--worker.job_timeout=2",
+                  f"--play.how=2:{way}")  # fmt: skip
+    assert_fails(result, 1, "1 of 1 rows failed")
+
+
+FORKS = """
+import os, sys
+
+def main(*_, index, logdir):
+    child = os.fork()
+    if child == 0:
+        if index == 0:
+            raise RuntimeError("in the child")
+        if index == 1:
+            sys.exit(3)
+        return {"masks": 1, "margins": 99, "epochs": 99}
+    status = os.waitpid(child, 0)[1]
+    return {"masks": 0, "margins": 0, "epochs": os.waitstatus_to_exitcode(status)}
+"""
+
+
+@pytest.mark.parametrize("watched", [[], ["--worker.job_timeout=60"]])
+def test_a_process_that_main_forks_writes_no_rows(run, store, tmp_path, watched):
+    (tmp_path / "forks.py").write_text(FORKS)
+    result = run("training.worker", "--worker.indices=0-2", f"--worker.logdir={store.path}",
+                 "--worker.main_import=forks", *watched)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("3 of 3 rows written") == 1
+    assert store["epochs"][:3].tolist() == [1, 3, 0]
+    assert not store["margins"][:3].any()
+
+
+def test_main_may_change_the_folder(run, store, tmp_path):
+    (tmp_path / "moves.py").write_text("""
+import os
+from pathlib import Path
+from datamodels.training.utils import make_config
+from datamodels.training.worker import kv_log
+
+def main(*_, index, logdir):
+    make_config(quiet=True)
+    os.chdir(logdir)
+    Path("here").write_text(str(index))
+    kv_log("epochs", index)
+    return {"masks": 0, "margins": 0}
+""")
+    (tmp_path / "w.yml").write_text("worker: {logdir: store, main_import: moves}\n")
+    result = run("training.worker", "-C", "w.yml", "--worker.indices=0-2")
+    assert result.returncode == 0, result.stderr
+    assert store["epochs"][:3].tolist() == [0, 1, 2]
+    assert (store.path / "workers" / "2" / "here").read_text() == "2"
+
+
+@pytest.mark.parametrize("stream", ["None", "Tee()"])
+def test_a_replaced_standard_error_ends_no_other_row(run, store, tmp_path, stream):
+    (tmp_path / "tee.py").write_text(f"""
+import sys
+class Tee:
+    def write(self, text): pass
+    def flush(self): pass
+sys.stderr = {stream}
+def main(*_, index, logdir):
+    if index == 1:
+        raise ValueError("no")
+    return {{"masks": 0, "margins": 0, "epochs": 1}}
+""")
+    result = run("training.worker", "--worker.indices=0-2", f"--worker.logdir={store.path}",
+                 "--worker.main_import=tee")  # fmt: skip
+    assert result.returncode == 1
+    assert store["epochs"][:3].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("action", ["ignore", "error"])
+def test_the_users_warning_filters_do_not_rule_our_lines(run, store, tmp_path, action):
+    (tmp_path / "filters.py").write_text(f"""
+import warnings
+from fastargs import Param, Section
+warnings.filterwarnings({action!r})
+Section("toy").params(scale=Param(float, default=1.0))
+def main(*_, index, logdir):
+    return {{"masks": 0}}
+""")
+    result = run("training.worker", "--worker.index=0", f"--worker.logdir={store.path}",
+                 "--worker.main_import=filters", "--toy.scael=2")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "did you mean --toy.scale?" in result.stderr
+    assert "returned no epochs, margins" in result.stderr
