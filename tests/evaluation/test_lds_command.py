@@ -143,3 +143,18 @@ def test_outputs_that_never_change_cannot_be_ranked(run, folder):
     np.save(folder / "margins.npy", np.ones((N, P)))
     result = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.")
     assert_fails(result, 1, "no target varies")
+
+
+def test_the_arrays_of_the_fit_are_scored_unless_others_are_named(run, folder):
+    np.save(folder / "losses.npy", -np.load(folder / "margins.npy"))
+    made = run("regression.compute_datamodels", "--data.data_path=.", "--data.num_train=15",
+               "--data.num_val=5", "--cfg.k=10", "--cfg.out_dir=fit",
+               "--data.y_name=losses")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    options = ["--lds.datamodels=fit/datamodels.pt", "--lds.store=."]
+    run("evaluation.lds", *options, "--lds.out=fit.npy")
+    named = run("evaluation.lds", *options, "--lds.y_name=margins", "--lds.out=margins_too.npy")
+    assert "fitted to losses, and are scored on margins" in named.stderr
+    np.testing.assert_allclose(
+        np.load(folder / "fit.npy"), -np.load(folder / "margins_too.npy"), atol=1e-12
+    )

@@ -1,5 +1,6 @@
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -481,3 +482,45 @@ def main(*_, index, logdir):
     assert result.returncode == 0, result.stderr
     assert "did you mean --toy.scale?" in result.stderr
     assert "returned no epochs, margins" in result.stderr
+
+
+@pytest.mark.parametrize("watched", [[], ["--worker.job_timeout=60"]])
+def test_a_misspelled_section_of_ours_is_an_error(work, store, watched):
+    result = work("--worker.index=0", "--wroker.do_if_complete", *watched)
+    assert_fails(result, 2, "did you mean --worker.do_if_complete?")
+    assert not store.completed.any()
+
+
+def test_a_misspelled_section_in_a_file_explains_what_is_missing(run, store, tmp_path):
+    (tmp_path / "w.yml").write_text(f"wrker: {{logdir: '{store.path}', main_import: mains}}\n")
+    result = run("training.worker", "-C", "w.yml", "--worker.index=0")
+    assert_fails(result, 2, "--worker.logdir is required", "did you mean --worker.logdir?")
+
+
+def test_a_missing_option_of_the_users_is_named_for_every_row_and_shown_once(run, store, tmp_path):
+    (tmp_path / "needy.py").write_text("""
+from fastargs import Param, Section
+from datamodels.training.utils import make_config
+Section("toy").params(scale=Param(float, required=True))
+
+def main(*_, index, logdir):
+    make_config(quiet=True)
+""")
+    result = run("training.worker", "--worker.indices=0-3", f"--worker.logdir={store.path}",
+                 "--worker.main_import=needy")  # fmt: skip
+    assert_fails(result, 1, "4 of 4 rows failed")
+    assert result.stderr.count("Argument validation errors") == 1
+    assert result.stderr.count("toy.scale: Required!") == 4
+
+
+def test_a_line_of_the_log_runs_its_row_again(run, store, tmp_path):
+    (tmp_path / "all.yml").write_text(
+        f"worker: {{logdir: '{store.path}', main_import: mains, indices: 0-2}}\n"
+    )
+    env = {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    assert run("training.worker", "-C", "all.yml", env=env).returncode == 0
+    line = (store.path / "cmds.txt").read_text().splitlines()[1]
+    module, *options = shlex.split(line)[2:]
+    again = run(module.removeprefix("datamodels."), *options, "--worker.do_if_complete", env=env)
+    assert again.returncode == 0, again.stderr
+    assert "1 of 1 rows written" in again.stdout
