@@ -15,7 +15,7 @@ from typing import Any
 
 from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def disk_errors(path: Path, size: int | None = None) -> Iterator[None]:
     except FileExistsError as error:
         raise ExistsError(f"{path} appeared meanwhile; nothing is overwritten") from error
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             needed = "more" if size is None else f"{size / 2**20:.0f} MiB, more"
             raise DatamodelsError(
                 f"{path} needs {needed} than {path.parent} has room for ({error.strerror}). Free "

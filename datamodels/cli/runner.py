@@ -85,11 +85,7 @@ def section(values: Values, name: str) -> Values:
 
 def read_values(command: Command, config: SharedConfig, found: command_line.Scan) -> Values:
     """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
-    from_files = [
-        name
-        for fname in found.config_files
-        for name in command_line.flatten(command_line.read_config_file(fname))
-    ]
+    from_files = names_in_files(found)
     faults = misspelled(command, found.options)
     faults += misspelled(command, from_files, in_file=True)
     stray = (*found.short, *found.positional)
@@ -118,6 +114,15 @@ def _hints(command: Command, names: Iterable[str]) -> list[str]:
     near = {name: nearest_option(name, own) for name in names if name not in known}
     return [f"unknown option --{name}: did you mean --{close}?" for name, close in near.items()
             if close]  # fmt: skip
+
+
+def names_in_files(found: command_line.Scan) -> list[str]:
+    """Full names of what stands in the configuration files that argv names."""
+    return [
+        name
+        for fname in found.config_files
+        for name in command_line.flatten(command_line.read_config_file(fname))
+    ]
 
 
 def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False) -> list[str]:
@@ -182,9 +187,7 @@ def check_undeclared_options(command: Command, config: SharedConfig) -> None:
     any other section may belong to a module that reads argv itself.
     """
     found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
-    given = set(found.options)
-    for fname in found.config_files:
-        given |= set(command_line.flatten(command_line.read_config_file(fname)))
+    given = {*found.options, *names_in_files(found)}
     for name in sorted(given - config.names() - catalogue.known_names()):
         close = nearest_option(name, config.names())
         if close in command.options() and "." in name:

@@ -99,8 +99,9 @@ def read_held_out(
 def _wanted_rows(
     dataset: RegressionDataset, scored: Scored, rows: str | None, store: object
 ) -> NDArray[np.int64]:
-    known = scored.fitted is not None and scored.fitted.are_rows_of(dataset)
-    fitted = scored.fitted.rows if known and scored.fitted else np.array([], np.int64)
+    fitted = np.array([], np.int64)
+    if scored.fitted is not None and scored.fitted.are_rows_of(dataset):
+        fitted = scored.fitted.rows
     if rows is None:
         wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
         if not len(wanted):

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datamodels.errors import DatamodelsError, ExistsError
-from datamodels.files import missing_folders, publish, remove_empty, sync_folder
+from datamodels.files import NO_ROOM, missing_folders, publish, remove_empty, sync_folder
 from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
 
 _NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class CreateError(DatamodelsError):
@@ -105,7 +104,7 @@ def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:
 
 
 def _reason(layout: StoreLayout, spec: Spec, error: OSError) -> str:
-    if error.errno not in _NO_ROOM:
+    if error.errno not in NO_ROOM:
         named = f" ({error.filename})" if error.filename else ""
         return f"cannot make the store {layout.root}: {error.strerror}{named}"
     needed = spec.num_models * sum(field.row_bytes for field in spec.fields().values())

@@ -100,9 +100,8 @@ class Watchdog:
             self._report(index, outcome)
 
     def _give_up(self, index: int, status: int, timed_out: bool) -> Outcome:
-        if not self._rewrite and self._store.is_complete(
-            index
-        ):  # it was written, and the child ended before it said so
+        # It may have been written, and the child have ended before it said so.
+        if not self._rewrite and self._store.is_complete(index):
             return Outcome.WRITTEN
         if timed_out:
             summary = f"timeout: main ran longer than --worker.job_timeout={self._limit:g} seconds"

@@ -19,7 +19,6 @@ from datamodels.training.worker_report import Outcome, describe, log_command, sa
 
 Main = Callable[..., Any]
 
-
 # The store and the row that this process is at, while main runs: one item, or none.
 CURRENT_ROW: list[tuple[str, int]] = []
 
@@ -128,11 +127,14 @@ class RowRunner:
         """End a process that ``main`` forked and that came back here: the rows are its parent's."""
         if os.getpid() == self._process:
             return
-        if error is not None and not isinstance(error, SystemExit):
+        status = 0
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
             traceback.print_exception(error)
+            status = 1
         sys.stdout.flush()
-        code = error.code if isinstance(error, SystemExit) else error is not None
-        os._exit(code if isinstance(code, int) else 1)
+        os._exit(status)
 
     def _warn_of_absent_keys(self, row: Mapping[str, Any]) -> None:
         absent = set(self._store.spec.schema) - set(row)

@@ -410,6 +410,8 @@ def main(*_, index, logdir):
             raise RuntimeError("in the child")
         if index == 1:
             sys.exit(3)
+        if index == 3:
+            sys.exit()
         return {"masks": 1, "margins": 99, "epochs": 99}
     status = os.waitpid(child, 0)[1]
     return {"masks": 0, "margins": 0, "epochs": os.waitstatus_to_exitcode(status)}
@@ -419,12 +421,12 @@ def main(*_, index, logdir):
 @pytest.mark.parametrize("watched", [[], ["--worker.job_timeout=60"]])
 def test_a_process_that_main_forks_writes_no_rows(run, store, tmp_path, watched):
     (tmp_path / "forks.py").write_text(FORKS)
-    result = run("training.worker", "--worker.indices=0-2", f"--worker.logdir={store.path}",
+    result = run("training.worker", "--worker.indices=0-3", f"--worker.logdir={store.path}",
                  "--worker.main_import=forks", *watched)  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("3 of 3 rows written") == 1
-    assert store["epochs"][:3].tolist() == [1, 3, 0]
-    assert not store["margins"][:3].any()
+    assert result.stdout.count("4 of 4 rows written") == 1
+    assert store["epochs"][:4].tolist() == [1, 3, 0, 0]
+    assert not store["margins"][:4].any()
 
 
 def test_main_may_change_the_folder(run, store, tmp_path):
