@@ -22,6 +22,8 @@ class Block(NamedTuple):
 
     masks: NDArray[Any]  # (b, p)
     outputs: Outputs  # (b, t)
+    rows: Int64s  # (b,) of the source
+    groups: Int64s | None = None  # (b,) labels
 
 
 def read_blocks(
@@ -31,25 +33,33 @@ def read_blocks(
     targets: slice = slice(None),
     block_bytes: int = DEFAULT_BLOCK_BYTES,
     max_rows: int | None = None,
+    groups: Int64s | None = None,
 ) -> Iterator[Block]:
-    """``rows`` in order, in blocks whose masks would take ``block_bytes`` as float64.
+    """``rows`` in order, in blocks of about ``block_bytes``.
 
-    A block has at most ``max_rows`` rows, rounded up to a multiple of 64.
+    A block has at most ``max_rows`` rows, rounded up to a multiple of 64. ``groups``
+    (source.n_rows,): labels of all rows of the source.
     """
-    size = _rows_per_block(source.n_features, block_bytes, max_rows)
+    size = _rows_per_block(source, block_bytes, max_rows)
     for start in range(0, len(rows), size):
         block_rows = rows[start : start + size]
         masks, outputs = source.read(block_rows)
-        block = Block(masks, outputs[:, targets])
+        labels = None if groups is None else groups[block_rows]
+        block = Block(masks, outputs[:, targets], block_rows, labels)
         named = source.idx[block_rows]
         _check_finite("masks", "feature", block.masks, named)
         _check_finite("outputs", "target", block.outputs, named, targets.start or 0)
         yield block
 
 
-def _rows_per_block(n_features: int, block_bytes: int, max_rows: int | None) -> int:
-    """A multiple of 64, so that every block but the last fills whole words of bits."""
-    words = max(block_bytes // (8 * n_features * WORD_BITS), 1)
+def _rows_per_block(source: RowSource, block_bytes: int, max_rows: int | None) -> int:
+    """A multiple of 64, so that every block but the last fills whole words of bits.
+
+    Masks of bytes are packed to bits as they are; others become float64, as all outputs do.
+    """
+    mask_bytes = 1 if source.mask_dtype.itemsize == 1 else 8
+    row_bytes = mask_bytes * source.n_features + 8 * source.n_targets
+    words = max(block_bytes // (row_bytes * WORD_BITS), 1)
     if max_rows is not None:
         words = min(words, -(-max_rows // WORD_BITS))
     return words * WORD_BITS

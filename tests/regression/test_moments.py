@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from datamodels.errors import InputError
-from datamodels.regression.moments import Moments, moments_of
+from datamodels.regression.moment_pass import moments_of
+from datamodels.regression.moment_sums import Moments
 from datamodels.regression.row_source import ArraySource
 from datamodels.regression.standardized import standardize
 from tests.regression.problems import PROBLEMS, Exact, outputs_of, random_masks
@@ -50,7 +51,8 @@ def test_moments_do_not_depend_on_the_block_of_rows(masks_and_outputs, max_rows)
     x, y = masks_and_outputs
     one_pass = moments(x, y)
     source, rows = ArraySource(x, y), np.arange(len(x))
-    from datamodels.regression.moments import MomentAccumulator, read_blocks
+    from datamodels.regression.blocks import read_blocks
+    from datamodels.regression.moment_pass import MomentAccumulator
 
     accumulator = MomentAccumulator(50, 3)
     for block in read_blocks(source, rows, max_rows=max_rows):
@@ -103,7 +105,7 @@ def test_counts_merge_with_float_sums(masks_and_outputs):
 def test_counts_that_outgrow_int32_are_promoted():
     huge = np.array([[2**31 - 2]], np.int32)
     half = Moments(
-        n=2**31 - 2, sum_x=huge[0].astype(np.int64), xx=huge,
+        n=2**31 - 2, sum_x=huge[0].astype(np.int64), squares_x=huge[0].astype(np.int64), xx=huge,
         xy=np.zeros((1, 1)), sum_y=np.zeros(1), sum_yy=np.zeros(1), shift=np.zeros(1),
         shift_x=np.zeros(1),
     )  # fmt: skip
@@ -148,7 +150,8 @@ def test_standardized_problem_equals_the_slow_way(name, use_bias):
 def test_gram_is_exact_above_the_row_count_where_products_under_one_root_overflow():
     n, n_i, n_j, n_ij = 300_000, 150_123, 149_871, 75_010
     m = Moments(
-        n=n, sum_x=np.array([n_i, n_j]), xx=np.array([[n_i, n_ij], [n_ij, n_j]], np.int32),
+        n=n, sum_x=np.array([n_i, n_j]), squares_x=np.array([n_i, n_j]),
+        xx=np.array([[n_i, n_ij], [n_ij, n_j]], np.int32),
         xy=np.zeros((2, 1)), sum_y=np.zeros(1), sum_yy=np.ones(1), shift=np.zeros(1),
         shift_x=np.zeros(2),
     )  # fmt: skip
@@ -214,3 +217,22 @@ def test_one_dimensional_outputs_are_one_target():
     source = ArraySource(np.zeros((5, 2), bool), np.arange(5.0))
     assert source.n_targets == 1
     np.testing.assert_array_equal(source.read(np.array([3, 1]))[1], [[3], [1]])
+
+
+@pytest.mark.parametrize("late_floats", [False, True])
+def test_moments_counted_by_products_on_a_device_equal_those_of_bits(
+    masks_and_outputs, late_floats
+):
+    from datamodels.regression.blocks import read_blocks
+    from datamodels.regression.moment_pass import MomentAccumulator
+
+    x, y = masks_and_outputs
+    x = x.astype(np.float32)
+    x[200:] *= 0.5 if late_floats else 1
+    found = []
+    for device in (None, "cpu"):
+        accumulator = MomentAccumulator(50, 3, device=device)
+        for block in read_blocks(ArraySource(x, y), np.arange(len(x)), max_rows=128):
+            accumulator.add(block)
+        found.append(accumulator.finish())
+    assert_same(*found, rtol=1e-7)

@@ -1,0 +1,46 @@
+"""Groups of rows that differ by an effect: one integer a row of the store, in an array of it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.near_miss import nearest
+from datamodels.npy_file import open_map
+from datamodels.regression.blocks import Int64s
+from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.row_source import RowSource
+from datamodels.training.layout import StoreLayout
+
+
+def read_groups(source: RowSource, data_path: str | Path, key: str) -> Int64s:
+    """The label (source.n_rows,) of each row of ``source``, which was opened from ``data_path``.
+
+    ``key`` names an array of the store, of one integer for each of its rows, complete or not.
+
+    Raises:
+        UsageError: the source is a ``.beton``, which holds no groups. MissingFileError: there is no
+            such array. InputError: it is not one integer a row.
+    """
+    if not isinstance(source, RegressionDataset):
+        raise UsageError(
+            f"groups={key}: {data_path} is a .beton file, which holds no groups; give the store's "
+            "folder as data_path"
+        )
+    path = StoreLayout(Path(data_path)).array(key)
+    if not path.exists():
+        raise MissingFileError(f"{data_path} holds no array {key!r} of groups: {_hint(path)}")
+    labels = open_map(path)
+    n = source.n_store_rows
+    if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
+        raise InputError(
+            f"groups={key}: the array has dtype {labels.dtype} and shape {labels.shape}; groups "
+            f"are one integer for each of the {n} rows of {data_path}"
+        )
+    return np.asarray(labels).reshape(n)[source.idx].astype(np.int64)
+
+
+def _hint(path: Path) -> str:
+    there = sorted(f.stem for f in path.parent.glob("*.npy") if not f.name.startswith("_"))
+    close = nearest(path.stem, there)
+    return f"did you mean {close!r}?" if close else f"it holds {', '.join(there) or 'none'}"
