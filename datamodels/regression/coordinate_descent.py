@@ -1,438 +1,469 @@
-"""Coordinate descent on a shared Gram matrix: the numba kernels, many targets in parallel.
+"""Coordinate descent on a shared Gram matrix: the numba kernels of the ``cpu`` path engine.
 
-For one target, in the notation of ``standardized``,
+The problem and the names c, G, g, v, lambda and gap are those of ``engines.contract``. One
+coordinate at a time: w_j <- soft(g_j + G_jj w_j, lambda v_j) / G_jj; unpenalized features are
+solved for together, exactly, after each sweep. The gradient g is kept up to date ("covariance
+updates", Friedman, Hastie and Tibshirani 2010), so no step reads a mask.
 
-    minimize over w:  1/2 (yy - 2 c.w + w'G w) + lambda |w|_1,     g = c - G w
-
-One coordinate at a time: w_j <- soft(g_j + G_jj w_j, lambda) / G_jj. The gradient g is kept up to
-date ("covariance updates", Friedman, Hastie and Tibshirani 2010), so no step reads a mask, and the
-only stopping rule is the duality gap, which g gives for O(p) operations.
+Each target has *members*: features that have had a weight, or soon may. Their part of G is packed
+side by side, sweeps work on it alone, and what they changed is then applied to the gradient of all
+features at once: one row of G for each changed weight, however many sweeps changed it. The gap is
+that of all features, and those that violate their bounds become members. A target with many
+members (``opened``) has all features as members, and its sweeps work on G itself.
 
 All kernels that call one another live in this file: numba's cache on disk notices a change of the
 file that holds a kernel, not of the files that its callees come from.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit, prange
+from numpy.typing import NDArray
 
+from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.status import Status
 
 _CONVERGED = int(Status.CONVERGED)
 _ITERATION_LIMIT = int(Status.ITERATION_LIMIT)
 _NON_FINITE = int(Status.NON_FINITE)
+_UNFINISHED = int(Status.NOT_RUN)
 
 # Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
 _FAST = {"contract", "reassoc", "nsz"}
 
-# Changes that wait for one joint update of g: the rows of G are read side by side, g once for all.
-_PENDING = 8
+# Of kernels that only kernels call. Wrappers for Python, and entries of their own in the cache,
+# would make up a sixth of the time of compiling.
+_INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-# The first sweep skips changes below this times sqrt(tol yy / p), each next sweep half of that:
-# p changes of that size together are worth about tol yy of objective.
-_FIRST_SKIP = 0.5
+# Rows of G that are applied together, read side by side: g is read and written once for all.
+_TOGETHER = 8
 
-# Sweeps between attempts to solve directly on a support of s features, and steps in an attempt: a
-# step factorizes, s^3 / 3 operations, so that large supports (s > 3,162) are left to the sweeps.
-_DIRECT_EVERY = 64
-_MAX_DIRECT = 64
-_DIRECT_WORK = 10_000_000
-_LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
+# The first sweep over k features skips changes below _FIRST_SKIP sqrt(tol yy / k), and each next
+# one _SKIP_DECAY of that: k changes of that size together are worth about tol yy of objective.
+# Slow decay has the largest changes made first; measured, that saves a third of all changes.
+_FIRST_SKIP = 0.2
+_SKIP_DECAY = 0.8
 
-# Rounding away from zero must cost this much less than the nearest value does: see _round_in_turn.
-_MUCH_LESS = 0.25
+# Most by which a step goes further than to the minimum along its coordinate.
+_MOST_RELAXATION = 0.25
+
+# Rows of packed members have an odd number of cache lines (of 16 float32): rows a multiple of 4 KiB
+# apart would compete for the same few places of a cache.
+_LINE = 16
+_FIRST_LINES = 7
+
+# Members are solved to this share of the tolerance; what remains is for the other features.
+_MEMBERS_SHARE = 0.9
+
+# Features with |g_j| / v_j above this share of lambda become members before the first sweep,
+# fewer where lambda fell by less (strong rule).
+_JOIN_SHARE = 0.9
 
 
-@njit(cache=True, fastmath=_FAST)
-def duality_gap(c, g, w, yy, lam):  # type: ignore[no-untyped-def]
-    """Objective at ``w`` minus the dual objective of its scaled residual: >= 0, and 0 only at the
-    optimum. c, g, w (p,), g = c - G w; in the units of yy (those of y^2).
+class Problem(NamedTuple):
+    """What is given: G for all targets, and penalties for all (f = 1) or for each (f = t)."""
 
-    r'r/n = yy - c.w - w.g,  y'r/n = yy - c.w,  s = min(1, lam / max|g|),
-    gap = r'r/n / 2 + lam |w|_1 - (s y'r/n - s^2 r'r/n / 2)
-    """
-    cw = 0.0
-    wg = 0.0
-    norm = 0.0
+    n: int  # rows that G was formed from
+    gram: NDArray[np.float32]  # (p, p)
+    diagonal: NDArray[np.float32]  # (p,) side by side, where sweeps read it
+    c: Float64s  # (t, p)
+    yy: Float64s  # (t,) 1, or 0 for a constant target
+    penalty: Float64s  # (f, p) v; 0 where it is infinite
+    inverse: Float64s  # (f, p) 1 / v; 0 where v is infinite, and where it is 0
+    free: Int64s  # (f, u) unpenalized features that do not depend on one another ...
+    n_free: Int64s  # (f,) ... the first of them
+    cholesky: Float64s  # (f, u, u) lower factor of their part of G
+    most_packed: int  # a target with more members is opened
+
+
+# What a target's path is about, but for its features: one record a target.
+TARGET = np.dtype(
+    [
+        ("lam", np.float64),
+        ("last_lam", np.float64),  # the lambda before
+        ("n_members", np.int64),
+        ("n_packed", np.int64),  # members whose part of G is packed,
+        ("side", np.int64),  # with rows so long
+        ("opened", np.bool_),  # all features are members, in order, and nothing is packed
+        ("share", np.float64),  # of the tolerance, to which sweeps are made
+        ("gap", np.float64),
+        ("residual", np.float64),  # r'r/n
+        ("sweeps", np.int64),  # at this lambda
+        ("status", np.int64),  # _UNFINISHED while another round is needed
+        ("weight_nz", np.int64),
+    ],
+    align=True,
+)
+
+
+class State(NamedTuple):
+    """Where the targets of a block stand, one row a target."""
+
+    target: NDArray[np.void]  # (t,) TARGET
+    w: Float64s  # (t, p)
+    g: Float64s  # (t, p) gradient at w
+    last_w: Float64s  # (t, p) at the lambda before
+    last_g: Float64s  # (t, p)
+    members: Int64s  # (t, p) the first n_members of them; free ones come first
+    is_member: NDArray[np.bool_]  # (t, p)
+    packed: NDArray[np.float32]  # (t, m^2) G of the members, for up to m of them
+
+
+@njit(**_INNER, inline="always")
+def _soft(u, threshold):  # type: ignore[no-untyped-def]
+    """Soft threshold; soft(u, l) / d is the argmin over x of d x^2 / 2 - u x + l |x|."""
+    return u - min(max(u, -threshold), threshold)
+
+
+@njit(**_INNER, fastmath=_FAST)
+def _sum_of_sizes(g):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(len(g)):
+        total += abs(g[k])
+    return total
+
+
+@njit(**_INNER, fastmath=_FAST | {"nnan"})
+def _largest(g, inverse):  # type: ignore[no-untyped-def]
+    """max |g_j| / v_j over the penalized features; g must be finite."""
     largest = 0.0
-    total = 0.0  # max passes over NaN, a sum does not
+    for k in range(len(g)):
+        largest = max(largest, abs(g[k]) * inverse[k])
+    return largest
+
+
+@njit(**_INNER, fastmath=_FAST)
+def _fit_of(c, penalty, w, g, yy):  # type: ignore[no-untyped-def]
+    """y'r/n, r'r/n and sum_j v_j |w_j|; features without a weight add nothing."""
+    cw, wg, norm = 0.0, 0.0, 0.0
     for j in range(len(w)):
-        largest = max(largest, abs(g[j]))
-        total += abs(g[j])
-        if w[j] != 0:
-            cw += c[j] * w[j]
-            wg += w[j] * g[j]
-            norm += abs(w[j])
-    if not np.isfinite(total):
+        cw += c[j] * w[j]
+        wg += g[j] * w[j]
+        norm += penalty[j] * abs(w[j])
+    return yy - cw, yy - cw - wg, norm
+
+
+@njit(**_INNER, error_model="numpy")
+def _gap(fit, lam, inverse, g):  # type: ignore[no-untyped-def]
+    """Duality gap of a ``_fit_of`` over the features of g; NaN where something is not finite."""
+    yr, rr, norm = fit
+    # A sum does not pass over NaN, as max does.
+    if not np.isfinite(rr + norm + _sum_of_sizes(g)):
         return np.nan
-    rr = yy - cw - wg
+    largest = _largest(g, inverse)
     s = min(1.0, lam / largest) if largest > 0 else 1.0
-    return 0.5 * rr + lam * norm - (s * (yy - cw) - 0.5 * s * s * rr)
+    return 0.5 * rr + lam * norm - (s * yr - 0.5 * s * s * rr)
 
 
-@njit(cache=True, inline="always")
-def _soft(u, lam):  # type: ignore[no-untyped-def]
-    """Soft threshold; soft(u, lam) / d is the argmin over v of d v^2 / 2 - u v + lam |v|."""
-    if u > lam:
-        return u - lam
-    if u < -lam:
-        return u + lam
-    return 0.0
-
-
-@njit(cache=True, fastmath=_FAST)
-def _apply(gram, changed, deltas, n_pending, g):  # type: ignore[no-untyped-def]
-    """g <- g - sum_b delta_b G[changed_b]. g is float64 and the sum of a batch float32: its
+@njit(**_INNER, fastmath=_FAST)
+def _apply(gram, rows, deltas, g):  # type: ignore[no-untyped-def]
+    """g <- g - sum_b delta_b G[row_b]. g is float64 and the sum of a batch float32: its
     rounding is relative to the changes, not to g, so g does not drift over a long path."""
-    if n_pending == _PENDING:
-        r0, r1, r2, r3 = gram[changed[0]], gram[changed[1]], gram[changed[2]], gram[changed[3]]
-        r4, r5, r6, r7 = gram[changed[4]], gram[changed[5]], gram[changed[6]], gram[changed[7]]
-        d0, d1, d2, d3 = deltas[0], deltas[1], deltas[2], deltas[3]
-        d4, d5, d6, d7 = deltas[4], deltas[5], deltas[6], deltas[7]
-        for k in range(len(g)):
-            low = d0 * r0[k] + d1 * r1[k] + d2 * r2[k] + d3 * r3[k]
-            high = d4 * r4[k] + d5 * r5[k] + d6 * r6[k] + d7 * r7[k]
-            g[k] -= low + high
-    else:
-        for b in range(n_pending):
-            row, delta = gram[changed[b]], deltas[b]
-            for k in range(len(g)):
-                g[k] -= delta * row[k]
+    r0, r1, r2, r3 = gram[rows[0]], gram[rows[1]], gram[rows[2]], gram[rows[3]]
+    r4, r5, r6, r7 = gram[rows[4]], gram[rows[5]], gram[rows[6]], gram[rows[7]]
+    d0, d1, d2, d3 = deltas[0], deltas[1], deltas[2], deltas[3]
+    d4, d5, d6, d7 = deltas[4], deltas[5], deltas[6], deltas[7]
+    for k in range(len(g)):
+        low = d0 * r0[k] + d1 * r1[k] + d2 * r2[k] + d3 * r3[k]
+        high = d4 * r4[k] + d5 * r5[k] + d6 * r6[k] + d7 * r7[k]
+        g[k] -= low + high
 
 
-@njit(cache=True, fastmath=_FAST)
-def _sweep(gram, diagonal, lam, skip, w, g, changed, deltas):  # type: ignore[no-untyped-def]
-    """One pass over the features: those with a weight or a violated bound (|g_j| > lam) move,
-    unless G_jj times the change is ``skip`` or less."""
-    n_pending = 0
+@njit(**_INNER)
+def _apply_all(gram, rows, deltas, g):  # type: ignore[no-untyped-def]
+    """``_apply`` for any number of rows."""
+    batch = np.empty(_TOGETHER, np.int64)
+    batch_deltas = np.empty(_TOGETHER, np.float32)
+    for start in range(0, len(rows), _TOGETHER):
+        for b in range(_TOGETHER):
+            inside = start + b < len(rows)
+            # A batch that is not full reads its first row again, which is at hand.
+            batch[b] = rows[start + b] if inside else rows[start]
+            batch_deltas[b] = deltas[start + b] if inside else 0
+        _apply(gram, batch, batch_deltas, g)
+
+
+@njit(**_INNER, fastmath=_FAST)
+def _to_move(diagonal, penalty, inverse, lam, skip, w, g, moves, found):  # type: ignore[no-untyped-def]
+    """Penalized features whose change times G_jj would exceed ``skip``, written into ``found``."""
     for j in range(len(w)):
-        if w[j] == 0 and abs(g[j]) <= lam:
-            continue
-        if diagonal[j] == 0:  # a constant column keeps weight 0
-            continue
         before = diagonal[j] * w[j]
-        u = g[j] + before
-        if abs(_soft(u, lam) - before) <= skip:
-            continue
-        for b in range(n_pending):
-            u -= deltas[b] * gram[changed[b], j]
-        new = _soft(u, lam) / diagonal[j]
-        delta = np.float32(new - w[j])
-        if delta == 0:
-            continue
-        w[j] = 0.0 if new == 0 else w[j] + delta
-        changed[n_pending] = j
-        deltas[n_pending] = delta
-        n_pending += 1
-        if n_pending == _PENDING:
-            _apply(gram, changed, deltas, n_pending, g)
-            n_pending = 0
-    _apply(gram, changed, deltas, n_pending, g)
+        move = abs(_soft(g[j] + before, lam * penalty[j]) - before)
+        moves[j] = move if inverse[j] > 0 else 0.0
+    n_found = 0
+    for j in range(len(w)):
+        found[n_found] = j
+        n_found += moves[j] > skip
+    return found[:n_found]
 
 
-@njit(cache=True)
-def _descend(gram, diagonal, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untyped-def]
-    """Sweeps until gap <= tol, for a target in units of its own root mean square (yy = 1)."""
-    changed = np.empty(_PENDING, np.int64)
-    deltas = np.empty(_PENDING, np.float32)
-    skip = _FIRST_SKIP * np.sqrt(tol / len(w))
+@njit(**_INNER, inline="always")
+def _relaxed(before, new, relax):  # type: ignore[no-untyped-def]
+    """Go ``relax`` times as far (successive over-relaxation), but not to zero or across it."""
+    further = before + relax * (new - before)
+    return further if new != 0 and further * before > 0 else new
+
+
+@njit(**_INNER, fastmath=_FAST, error_model="numpy")
+def _sweep(gram, diagonal, penalty, lam, relax, features, w, g):  # type: ignore[no-untyped-def]
+    """Move ``features`` one after the other; g is brought up to date for some at a time."""
+    batch = np.empty(_TOGETHER, np.int64)
+    deltas = np.empty(_TOGETHER, np.float32)
+    mutual = np.empty((_TOGETHER, _TOGETHER), np.float32)
+    for start in range(0, len(features), _TOGETHER):
+        size = min(_TOGETHER, len(features) - start)
+        for b in range(_TOGETHER):
+            batch[b] = features[start + b] if b < size else features[start]
+            deltas[b] = 0
+            for e in range(b):
+                mutual[b, e] = gram[batch[e], batch[b]]
+        for b in range(size):
+            j = batch[b]
+            u = g[j] + diagonal[j] * w[j]
+            for e in range(b):
+                u -= deltas[e] * mutual[b, e]
+            new = _relaxed(w[j], _soft(u, lam * penalty[j]) / diagonal[j], relax)
+            deltas[b] = new - w[j]
+            w[j] = 0.0 if new == 0 else w[j] + deltas[b]
+        _apply(gram, batch, deltas, g)
+
+
+@njit(**_INNER, error_model="numpy")
+def _fit_free(gram, free, cholesky, w, g):  # type: ignore[no-untyped-def]
+    """Move the unpenalized features to where their g is zero, with the others as they are."""
+    size = len(free)
+    change = np.empty(size)
+    for a in range(size):
+        total = g[free[a]]
+        for b in range(a):
+            total -= cholesky[a, b] * change[b]
+        change[a] = total / cholesky[a, a]
+    for a in range(size - 1, -1, -1):
+        for b in range(a + 1, size):
+            change[a] -= cholesky[b, a] * change[b]
+        change[a] /= cholesky[a, a]
+    deltas = change.astype(np.float32)
+    for a in range(size):
+        w[free[a]] += deltas[a]
+    _apply_all(gram, free, deltas, g)
+
+
+@njit(**_INNER)
+def _descend(  # type: ignore[no-untyped-def]
+    gram, diagonal, c, yy, penalty, inverse, free, cholesky, lam, tol, relax, max_sweeps, w, g
+):
+    """Sweeps until gap <= tol: (sweeps made, status). w, g = c - G w (k,) and all else are of k
+    features; gram may have further rows and columns."""
+    moves, found = np.empty(len(w)), np.empty(len(w) + 1, np.int64)
+    skip = _FIRST_SKIP * np.sqrt(tol / max(len(w), 1))
     for sweep in range(max_sweeps + 1):
-        gap = duality_gap(c, g, w, 1.0, lam)
+        _fit_free(gram, free, cholesky, w, g)
+        fit = _fit_of(c, penalty, w, g, yy)
+        gap = _gap(fit, lam, inverse, g)
         if gap <= tol:
-            return gap, sweep, _CONVERGED
+            return sweep, _CONVERGED
         if not np.isfinite(gap):
-            return gap, sweep, _NON_FINITE
+            return sweep, _NON_FINITE
         if sweep < max_sweeps:
-            _sweep(gram, diagonal, lam, skip, w, g, changed, deltas)
-            skip *= 0.5
-    return gap, max_sweeps, _ITERATION_LIMIT
+            features = _to_move(diagonal, penalty, inverse, lam, skip, w, g, moves, found)
+            _sweep(gram, diagonal, penalty, lam, relax, features, w, g)
+            skip *= _SKIP_DECAY
+    return max_sweeps, _ITERATION_LIMIT
 
 
-@njit(cache=True)
-def _extrapolate(gram, ratio, w, g, previous_w, previous_g):  # type: ignore[no-untyped-def]
+@njit(**_INNER)
+def _lengthen_rows(flat, rows, side, longer):  # type: ignore[no-untyped-def]
+    """Move ``rows`` rows of ``side`` numbers to where they lie in rows of ``longer``."""
+    for a in range(rows - 1, 0, -1):
+        for b in range(rows - 1, -1, -1):
+            flat[a * longer + b] = flat[a * side + b]
+
+
+@njit(**_INNER)
+def _packed(gram, members, one, flat):  # type: ignore[no-untyped-def]
+    """G of the members, (k or more, k or more); ``one`` and ``flat`` (m^2,) keep it."""
+    size, packed = len(members), one.n_packed
+    if size > one.side:
+        lines = max(_FIRST_LINES, 2 * (one.side // _LINE) + 1, (size // _LINE + 1) | 1)
+        side = min(lines * _LINE, int(np.sqrt(len(flat))))
+        _lengthen_rows(flat, packed, one.side, side)
+        one.side = side
+    block = flat[: one.side * one.side].reshape(one.side, one.side)
+    for a in range(packed, size):
+        row = gram[members[a]]
+        for b in range(size):
+            block[a, b] = row[members[b]]
+    for b in range(packed):
+        for a in range(packed, size):
+            block[b, a] = block[a, b]
+    one.n_packed = size
+    return block
+
+
+@njit(**_INNER)
+def _extrapolate(gram, ratio, members, w, g, last_w, last_g):  # type: ignore[no-untyped-def]
     """Continue the last step of the path ``ratio`` times: w is piecewise linear in lambda, and g
     is linear in w, so the guess costs O(p). Weights that would cross zero stop there."""
-    one = np.empty(1, np.int64)
-    delta = np.empty(1, np.float32)
-    for j in range(len(w)):
-        w_j, g_j = w[j], g[j]
-        w[j] += ratio * (w_j - previous_w[j])
-        g[j] += ratio * (g_j - previous_g[j])
-        previous_w[j] = w_j
-        previous_g[j] = g_j
-    for j in range(len(w)):
-        if w[j] * previous_w[j] <= 0 and w[j] != 0:
-            one[0] = j
-            delta[0] = -w[j]
+    for k in range(len(g)):
+        g_k = g[k]
+        g[k] += ratio * (g_k - last_g[k])
+        last_g[k] = g_k
+    crossed = np.empty(len(members) + 1, np.int64)
+    deltas = np.empty(len(members) + 1, np.float32)
+    n_crossed = 0
+    for j in members:
+        w_j = w[j]
+        w[j] += ratio * (w_j - last_w[j])
+        last_w[j] = w_j
+        if w[j] != 0 and w[j] * w_j <= 0:
+            crossed[n_crossed], deltas[n_crossed] = j, -w[j]
+            n_crossed += 1
             w[j] = 0.0
-            _apply(gram, one, delta, 1, g)
+    _apply_all(gram, crossed[:n_crossed], deltas[:n_crossed], g)
 
 
-@njit(cache=True)
-def _fit_of(c, g, w):  # type: ignore[no-untyped-def]
-    """Non-zero weights, and the mean squared residual r'r/n = yy - c.w - w.g with yy = 1."""
-    weight_nz, rr = 0, 1.0
-    for j in range(len(w)):
-        if w[j] != 0:
-            weight_nz += 1
-            rr -= w[j] * (c[j] + g[j])
-    return weight_nz, rr
+@njit(**_INNER)
+def _join(threshold, inverse, g, is_member, members, n_members):  # type: ignore[no-untyped-def]
+    """Make members of all features with |g_j| / v_j > threshold; returns how many there are."""
+    for j in range(len(g)):
+        if abs(g[j]) * inverse[j] > threshold and not is_member[j]:
+            is_member[j] = True
+            members[n_members] = j
+            n_members += 1
+    return n_members
 
 
-@njit(parallel=True, cache=True)
-def path_step(  # type: ignore[no-untyped-def]
-    gram, diagonal, c, lam, ratio, tol, max_sweeps, which, w, g, previous_w, previous_g,
-    gap, sweeps, status, weight_nz, residual,
-):  # fmt: skip
-    """Bring targets ``which`` of a block from their last lambda to ``lam``; one thread a target.
+@njit(**_INNER)
+def _start(problem, state, t, f, lam):  # type: ignore[no-untyped-def]
+    """Guess the solution of a target at ``lam``, and who its members are."""
+    one, w, g, members = state.target[t], state.w[t], state.g[t], state.members[t]
+    fell, falls = one.last_lam - one.lam, max(one.lam - lam, 0.0)
+    ratio = min(falls / fell, 1.0) if fell > 0 else 0.0
+    known = members[: one.n_members]
+    _extrapolate(problem.gram, ratio, known, w, g, state.last_w[t], state.last_g[t])
+    # The strong rule (Tibshirani et al. 2012) for a gradient that is extrapolated already.
+    threshold = max(lam - falls, _JOIN_SHARE * lam)
+    one.n_members = _join(
+        threshold, problem.inverse[f], g, state.is_member[t], members, one.n_members
+    )
+    one.last_lam, one.lam, one.share = one.lam, lam, 1.0
+    one.sweeps, one.status = 0, _UNFINISHED
 
-    gram (p, p) and its diagonal (p,) float32; c, w, g, previous_w, previous_g (t, p) float64, in
-    units of each target's root mean square, and so lam (t,). gap, sweeps, status, weight_nz and
-    the mean squared residual (t,) are written for them.
-    """
-    for a in prange(len(which)):
-        t = which[a]
-        _extrapolate(gram, ratio, w[t], g[t], previous_w[t], previous_g[t])
-        gap[t], sweeps[t], status[t] = _descend(
-            gram, diagonal, c[t], lam[t], tol, max_sweeps, w[t], g[t]
+
+@njit(**_INNER)
+def _open(state, t):  # type: ignore[no-untyped-def]
+    state.target[t].opened = True
+    state.target[t].n_members = len(state.w[t])
+    for j in range(len(state.w[t])):
+        state.members[t, j] = j
+        state.is_member[t, j] = True
+
+
+@njit(**_INNER)
+def _take_changes(gram, members, w_members, w, g):  # type: ignore[no-untyped-def]
+    """Change w (p,) into the members' weights w_members, and g (p,) by as much."""
+    before = w[members]
+    changed = np.flatnonzero(w_members != before)
+    deltas = (w_members[changed] - before[changed]).astype(np.float32)
+    for a in range(len(changed)):  # by just what is applied to g
+        b = changed[a]
+        w[members[b]] = 0.0 if w_members[b] == 0 else before[b] + deltas[a]
+    _apply_all(gram, members[changed], deltas, g)
+
+
+@njit(**_INNER)
+def _judge(problem, state, t, f, solved, tol, max_sweeps):  # type: ignore[no-untyped-def]
+    """The gap over all features of a target, and what follows from it."""
+    one, g, inverse = state.target[t], state.g[t], problem.inverse[f]
+    known = state.members[t, : one.n_members]
+    fit = _fit_of(
+        problem.c[t][known], problem.penalty[f][known], state.w[t][known], g[known], problem.yy[t]
+    )
+    one.gap, one.residual = _gap(fit, one.lam, inverse, g), fit[1]
+    if one.gap <= tol:
+        one.status = _CONVERGED
+    elif not np.isfinite(one.gap):
+        one.status = _NON_FINITE
+    elif one.sweeps >= max_sweeps:
+        one.status = _ITERATION_LIMIT
+    else:
+        one.n_members = _join(
+            one.lam, inverse, g, state.is_member[t], state.members[t], one.n_members
         )
-        weight_nz[t], residual[t] = _fit_of(c[t], g[t], w[t])
+        if one.n_members == len(known) and solved:
+            one.share *= 0.5
+            one.sweeps += 1  # so that rounds that change nothing come to an end
 
 
-@njit(cache=True, fastmath=_FAST)
-def _exact_gradient(xx, m, n, inv_d, c, w, g):  # type: ignore[no-untyped-def]
-    """g <- c - G w in float64, G from the exact table (see ``standardized``)."""
-    for k in range(len(g)):
-        g[k] = c[k]
-    for j in range(len(w)):
-        if w[j] != 0:
-            row, m_j, factor = xx[j], m[j], w[j] * inv_d[j]
-            for k in range(len(g)):
-                g[k] -= factor * inv_d[k] * (n * row[k] - m_j * m[k])
+@njit(**_INNER)
+def _improve(problem, state, t, f, tol, max_sweeps):  # type: ignore[no-untyped-def]
+    """One round: sweeps over the members, their changes applied to the gradient of all features,
+    the gap, and the violators of their bounds made members."""
+    one, members = state.target[t], state.members[t, : state.target[t].n_members]
+    gram, diagonal, c, w, g = problem.gram, problem.diagonal, problem.c[t], state.w[t], state.g[t]
+    penalty, inverse = problem.penalty[f], problem.inverse[f]
+    free, sweeps, share = problem.free[f, : problem.n_free[f]], max_sweeps - one.sweeps, one.share
+    if not one.opened:
+        gram = _packed(gram, members, one, state.packed[t])
+        diagonal, c, w, g = diagonal[members], c[members], w[members], g[members]
+        penalty, inverse, free = penalty[members], inverse[members], np.arange(len(free))
+        # Members that are hard to solve for leave sweeps for those that have yet to join.
+        sweeps, share = (sweeps + 1) // 2, _MEMBERS_SHARE * one.share
+    # The eigenvalues of G among k independent features spread over (1 +- sqrt(k / n))^2; the wider
+    # they do, the more over-relaxation saves.
+    relax = 1 + min(one.weight_nz / problem.n, _MOST_RELAXATION)
+    made, status = _descend(
+        gram, diagonal, c, problem.yy[t], penalty, inverse, free, problem.cholesky[f],
+        one.lam, share * tol, relax, sweeps, w, g,
+    )  # fmt: skip
+    one.sweeps += made
+    if not one.opened:
+        _take_changes(problem.gram, members, w, state.w[t], state.g[t])
+    _judge(problem, state, t, f, status == _CONVERGED, tol, max_sweeps)
+
+
+@njit(**_INNER)
+def _solve_one(problem, state, t, lam, tol, max_sweeps):  # type: ignore[no-untyped-def]
+    one, f = state.target[t], min(t, len(problem.inverse) - 1)
+    _start(problem, state, t, f, lam)
+    while one.status == _UNFINISHED:
+        if one.n_members > problem.most_packed and not one.opened:
+            _open(state, t)
+        _improve(problem, state, t, f, tol, max_sweeps)
+    one.weight_nz = np.count_nonzero(state.w[t][state.members[t, : one.n_members]])
 
 
 @njit(cache=True)
-def _active_features(inv_d, lam, w, g):  # type: ignore[no-untyped-def]
-    """Features with a weight or a violated bound (|g_j| > lam); constant columns never are."""
-    active = np.empty(len(w), np.int64)
-    size = 0
-    for j in range(len(w)):
-        if inv_d[j] > 0 and (w[j] != 0 or abs(g[j]) > lam):
-            active[size] = j
-            size += 1
-    return active[:size]
-
-
-@njit(cache=True)
-def _active_gram(xx, m, n, inv_d, active):  # type: ignore[no-untyped-def]
-    """G of the active features (a, a) in float64, from the exact table."""
-    size = len(active)
-    gram = np.empty((size, size))
-    for a in range(size):
-        i = active[a]
-        for b in range(size):
-            j = active[b]
-            gram[a, b] = (n * xx[i, j] - m[i] * m[j]) * (inv_d[i] * inv_d[j])
-    return gram
-
-
-@njit(cache=True, fastmath=_FAST)
-def _cholesky(a):  # type: ignore[no-untyped-def]
-    """Overwrite the lower triangle of a symmetric a (s, s) by its Cholesky factor.
-
-    Returns s, or the first row that depends on those before it; the factor of these, and the
-    row's own part of it, are then in place.
-    """
-    size = len(a)
-    for i in range(size):
-        floor = _LEAST_PIVOT * a[i, i]
-        for j in range(i):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            a[i, j] = total / a[j, j]
-        total = a[i, i]
-        for k in range(i):
-            total -= a[i, k] ** 2
-        if total <= floor:
-            return i
-        a[i, i] = np.sqrt(total)
-    return size
-
-
-@njit(cache=True, fastmath=_FAST)
-def _forward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L^-1 b."""
-    for i in range(len(b)):
-        total = b[i]
-        for k in range(i):
-            total -= factor[i, k] * b[k]
-        b[i] = total / factor[i, i]
-
-
-@njit(cache=True, fastmath=_FAST)
-def _backward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L'^-1 b."""
-    for i in range(len(b) - 1, -1, -1):
-        total = b[i]
-        for k in range(i + 1, len(b)):
-            total -= factor[k, i] * b[k]
-        b[i] = total / factor[i, i]
-
-
-@njit(cache=True, fastmath=_FAST)
-def _direction(gram, c, lam, w, support):  # type: ignore[no-untyped-def]
-    """Where the weights on the support (s,) should go, and how far at most.
-
-    To the exact solution with the signs kept, by a step of 1; where a feature of the support
-    depends on others, along the change that leaves all predictions as they are and |w|_1 no
-    larger, as far as it goes.
-    """
-    size = len(support)
-    block = np.empty((size, size))
-    for a in range(size):
-        for b in range(size):
-            block[a, b] = gram[support[a], support[b]]
-    direction = np.zeros(size)
-    dependent = _cholesky(block)
-    if dependent == size:
-        for a in range(size):
-            direction[a] = c[support[a]] - lam * np.sign(w[support[a]])
-        _forward(block, direction)
-        _backward(block, direction)
-        for a in range(size):
-            direction[a] -= w[support[a]]
-        return direction, 1.0
-    direction[:dependent] = block[dependent, :dependent]
-    _backward(block[:dependent, :dependent], direction[:dependent])
-    direction[dependent] = -1.0
-    slope = 0.0
-    for a in range(size):
-        slope += np.sign(w[support[a]]) * direction[a]
-    if slope > 0:
-        direction *= -1
-    return direction, np.inf
-
-
-@njit(cache=True, fastmath=_FAST)
-def _solve_support(gram, c, lam, w, g):  # type: ignore[no-untyped-def]
-    """Move w in the best ``_direction`` on its support, up to the first sign that would change;
-    that weight becomes zero (feature-sign search, Lee, Battle, Raina, Ng, NIPS 2006).
-
-    The objective falls along the way. Returns whether a weight became zero, so that another step
-    on the smaller support is worth taking.
-    """
-    support = np.flatnonzero(w)
-    direction, step = _direction(gram, c, lam, w, support)
-    first = -1
-    for a in range(len(support)):
-        before = w[support[a]]
-        if before * direction[a] < 0 and -before / direction[a] <= step:
-            step, first = -before / direction[a], a
-    if not np.isfinite(step):
-        return False
-    for a in range(len(support)):
-        w[support[a]] += step * direction[a]
-    if first >= 0:
-        w[support[first]] = 0.0
-    for k in range(len(g)):
-        g[k] = c[k]
-    for a in range(len(support)):
-        row, weight = gram[support[a]], w[support[a]]
-        for k in range(len(g)):
-            g[k] -= weight * row[k]
-    return first >= 0
-
-
-@njit(cache=True, fastmath=_FAST)
-def _descend_exact(gram, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untyped-def]
-    """Coordinate descent in float64, yy = 1, until gap <= tol; returns the sweeps made.
-
-    Sweeps find the support quickly, and where it is nearly as large as the number of rows they
-    converge slowly on it: every so often the weights on the support are solved for directly.
-    """
-    for sweep in range(max_sweeps):
-        if duality_gap(c, g, w, 1.0, lam) <= tol:
-            return sweep
-        if sweep % _DIRECT_EVERY == _DIRECT_EVERY - 1:
-            size = np.count_nonzero(w)
-            for _ in range(min(_MAX_DIRECT, _DIRECT_WORK // max(1, size * size))):  # type: ignore[operator]
-                if not _solve_support(gram, c, lam, w, g):
-                    break
-        for j in range(len(w)):
-            new = _soft(g[j] + gram[j, j] * w[j], lam) / gram[j, j]
-            delta = new - w[j]
-            if delta != 0:
-                w[j] = new
-                row = gram[j]
-                for k in range(len(g)):
-                    g[k] -= delta * row[k]
-    return max_sweeps
+def fit_free(problem, state):  # type: ignore[no-untyped-def]
+    """Bring all targets, at w = 0, to where only unpenalized features have weights."""
+    for t in range(len(state.w)):
+        f = min(t, len(problem.inverse) - 1)
+        free = problem.free[f, : problem.n_free[f]]
+        _fit_free(problem.gram, free, problem.cholesky[f], state.w[t], state.g[t])
 
 
 @njit(parallel=True, cache=True)
-def exact_gaps(xx, m, n, inv_d, c, lam, which, w, g, gap, weight_nz, residual):  # type: ignore[no-untyped-def]
-    """Float64 gradients g (t, p) at weights w (t, p) of targets ``which``, from the exact table,
-    and with them gap, weight_nz and mean squared residual (t,)."""
+def solve(problem, state, which, lam, tol, max_sweeps):  # type: ignore[no-untyped-def]
+    """Bring targets ``which`` (r,) from their last lambda to ``lam`` (r,); one thread a target."""
+    # A call, as numba drops what the body of a parallel loop writes to arrays that a tuple holds.
     for a in prange(len(which)):
-        t = which[a]
-        _exact_gradient(xx, m, n, inv_d, c[t], w[t], g[t])
-        gap[t] = duality_gap(c[t], g[t], w[t], 1.0, lam[t])
-        weight_nz[t], residual[t] = _fit_of(c[t], g[t], w[t])
+        _solve_one(problem, state, which[a], lam[a], tol, max_sweeps)
 
 
-@njit(cache=True, fastmath=_FAST)
-def _round_in_turn(gram, lam, scale, w, g):  # type: ignore[no-untyped-def]
-    """Move each weight to a value whose raw weight w_j scale_j is a float32. Done one after the
-    other, each makes up for the rounding of those before.
-
-    A weight rounded towards zero leaves |g_j| above lam by G_jj times the difference; the largest
-    such excess scales the whole dual solution down and costs |w|_1 times itself. A weight rounded
-    away from zero costs |w_j| times G_jj times the difference, but every one of them does.
-    """
-    norm = 0.0
+@njit(**_INNER)
+def _copy_nonzeros(w, is_member, feature, value):  # type: ignore[no-untyped-def]
+    place = 0
     for j in range(len(w)):
-        norm += abs(w[j])
-    for j in range(len(w)):
-        if w[j] == 0:
-            continue
-        exact = _soft(g[j] + gram[j, j] * w[j], lam) / gram[j, j]
-        raw = np.float32(exact * scale[j])
-        away = np.nextafter(raw, np.float32(np.copysign(np.inf, exact)))
-        loss = norm * (abs(exact) - abs(raw / scale[j]))
-        loss_away = abs(exact) * (abs(away / scale[j]) - abs(exact))
-        if loss_away < _MUCH_LESS * loss:
-            raw = away
-        delta = raw / scale[j] - w[j]
-        w[j] += delta
-        for k in range(len(g)):
-            g[k] -= delta * gram[j, k]
-
-
-@njit(cache=True)
-def _solve_one(xx, m, n, inv_d, scale, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untyped-def]
-    active = _active_features(inv_d, lam, w, g)
-    size = len(active)
-    gram = _active_gram(xx, m, n, inv_d, active)
-    c_active, w_active, g_active = np.empty(size), np.empty(size), np.empty(size)
-    scale_active = np.empty(size)
-    for a in range(size):
-        j = active[a]
-        c_active[a], w_active[a], g_active[a], scale_active[a] = c[j], w[j], g[j], scale[j]
-    made = _descend_exact(gram, c_active, lam, tol, max_sweeps, w_active, g_active)
-    _round_in_turn(gram, lam, scale_active, w_active, g_active)
-    for a in range(size):
-        w[active[a]] = w_active[a]
-    return made
+        if is_member[j] and w[j] != 0:
+            feature[place], value[place] = j, w[j]
+            place += 1
 
 
 @njit(parallel=True, cache=True)
-def solve_active(  # type: ignore[no-untyped-def]
-    xx, m, n, inv_d, scale, c, lam, tol, max_sweeps, which, w, g, sweeps
-):
-    """Solve targets ``which`` on their active features alone, those with a weight or a violated
-    bound at gradient g (t, p), to a gap of tol; then round, so that w * scale (t, p) are float32.
-    w (t, p) and sweeps (t,) are changed, g is left stale."""
+def copy_weights(w, is_member, which, first, feature, value):  # type: ignore[no-untyped-def]
+    """Features and values of the non-zero weights of targets ``which`` (r,), those of the a-th
+    between places first[a] and first[a + 1]."""
     for a in prange(len(which)):
-        t = which[a]
-        allowed = max_sweeps - sweeps[t]
-        sweeps[t] += _solve_one(xx, m, n, inv_d, scale[t], c[t], lam[t], tol, allowed, w[t], g[t])
+        t, part = which[a], slice(first[a], first[a + 1])
+        _copy_nonzeros(w[t], is_member[t], feature[part], value[part])

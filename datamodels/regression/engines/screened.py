@@ -1,0 +1,101 @@
+"""Too many features for a Gram matrix of all: small ones of each target's working set.
+
+The table of pairs of a working set is counted when a target is about to be solved: a features cost
+a^2 / 2 pairs, far less than the gradients of all features that certify the solution. Targets are
+taken as many at a time as their tables fit ``table_bytes``.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import InputError
+from datamodels.regression.blocks import Float64s, Int64s
+from datamodels.regression.design import Design
+from datamodels.regression.engines import row_descent
+from datamodels.regression.engines.row_path import WorkingSetEngine
+from datamodels.regression.engines.row_problem import RowBlock
+from datamodels.regression.sparse_rows import SparseRows
+
+DEFAULT_TABLE_BYTES = 2**30
+
+
+class ScreenedEngine(WorkingSetEngine):
+    """See the module; ``table_bytes`` bounds the Gram matrices that are held at a time."""
+
+    def __init__(
+        self,
+        design: Design,
+        outputs: NDArray[np.floating],
+        groups: Int64s | None = None,
+        table_bytes: int = DEFAULT_TABLE_BYTES,
+    ) -> None:
+        super().__init__(design, outputs, groups)
+        self.table_bytes = table_bytes
+
+    def descent(self, rows: RowBlock) -> "PairsDescent":
+        """What solves the working sets of these rows."""
+        return PairsDescent(rows, self.table_bytes)
+
+
+class PairsDescent:
+    """Descends on the Gram matrices of the working sets."""
+
+    def __init__(self, rows: RowBlock, table_bytes: int) -> None:
+        self.rows = rows
+        self.table_bytes = table_bytes
+        self._cross = rows.cross(rows.y)  # (p, t)
+
+    def descend(
+        self, which: Int64s, working: SparseRows, lam: Float64s, tol: Float64s, max_sweeps: Int64s
+    ) -> Int64s:
+        """See ``row_path.Descent``."""
+        sweeps = np.empty(len(which), np.int64)
+        yy = (self.rows.y[which] ** 2).mean(axis=1)
+        of = np.repeat(which, working.counts())
+        c = self._cross[working.feature, of] * self.rows.scale[working.feature]
+        for a, b in self._spans(working.counts()):
+            part = slice(working.start[a], working.start[b])
+            grams, gram_start = self._grams([working.row(row)[0] for row in range(a, b)])
+            sweeps[a:b] = row_descent.descend_gram(
+                grams,
+                gram_start,
+                working.start[a : b + 1] - working.start[a],
+                c[part],
+                lam[part],
+                yy[a:b],
+                tol[a:b],
+                max_sweeps[a:b],
+                working.value[part],
+            )
+        return sweeps
+
+    def _grams(self, features: list[Int64s]) -> tuple[Float64s, Int64s]:
+        """G~ (a, a) of each list of features, one after the other, and where each starts."""
+        start = np.cumsum([0] + [len(some) ** 2 for some in features])
+        grams = np.empty(start[-1])
+        for some, first, stop in zip(features, start[:-1], start[1:], strict=True):
+            row_descent.standardize_pairs(
+                self.rows.design.pair_products(some),
+                self.rows.pair_basis(some),
+                self.rows.problem.scale_inverse[some],
+                grams[first:stop],
+            )
+        return grams, start[:-1]
+
+    def _spans(self, counts: Int64s) -> list[tuple[int, int]]:
+        """Ranges of targets whose tables fit the bytes there are."""
+        largest = int(counts.max(initial=0))
+        if 16 * largest**2 > self.table_bytes:  # the products, and G~
+            raise InputError(
+                f"a working set of {largest:,} features needs {16 * largest**2 / 2**30:.1f} GiB, "
+                f"above the {self.table_bytes / 2**30:.1f} GiB allowed for tables of pairs: "
+                "end the path at a larger lambda (eps), or allow more"
+            )
+        spans, a, used = [], 0, 0
+        room = self.table_bytes - 8 * largest**2
+        for b, count in enumerate(counts):
+            if used + 8 * int(count) ** 2 > room:
+                spans.append((a, b))
+                a, used = b, 0
+            used += 8 * int(count) ** 2
+        return [*spans, (a, len(counts))]
