@@ -1,0 +1,492 @@
+"""Coordinate descent in float64 on the active features of a target: the numba kernels.
+
+For one target, in the notation of ``engines.contract`` and with lambda_j = lambda v_j,
+
+    minimize over w:  1/2 (1 - 2 c.w + w'G w) + sum_j lambda_j |w_j|,     g = c - G w
+
+G is that of the target's active features alone, (a, a). Unpenalized features (v_j = 0) are always
+active. They are projected out of the others, with B the penalized active features,
+
+    G~_BB = G_BB - G_B0 G_00^-1 G_0B,   c~_B = c_B - G_B0 G_00^-1 c_0,   yy~ = 1 - c_0'G_00^-1 c_0,
+
+which leaves a problem in w_B alone, and w_0 = G_00^-1 (c_0 - G_0B w_B) at its end.
+
+All kernels that call one another live in this file: numba's cache on disk notices a change of the
+file that holds a kernel, not of the files that its callees come from.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+# Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
+_FAST = {"contract", "reassoc", "nsz"}
+
+# Sweeps between attempts to solve directly on a support of s features, and steps in an attempt:
+# one factorization, s^3 / 3 operations, and a few times s^2 for each step.
+_DIRECT_EVERY = 64
+_MAX_DIRECT = 256
+_LARGEST_DIRECT = 3_000  # s: 9e9 operations; larger supports are left to the sweeps
+_LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
+
+# Rounding away from zero must cost this much less than the nearest value does: see _round_in_turn.
+_MUCH_LESS = 0.25
+
+
+@njit(cache=True, inline="always")
+def _soft(u, lam):  # type: ignore[no-untyped-def]
+    """Soft threshold; soft(u, lam) / d is the argmin over v of d v^2 / 2 - u v + lam |v|."""
+    if u > lam:
+        return u - lam
+    if u < -lam:
+        return u + lam
+    return 0.0
+
+
+@njit(cache=True, fastmath=_FAST)
+def _row_factors(factors, t):  # type: ignore[no-untyped-def]
+    """Penalty factors of target t, out of its own row or the one of all."""
+    return factors[t if len(factors) > 1 else 0]
+
+
+@njit(cache=True)
+def _parted(values):  # type: ignore[no-untyped-def]
+    """Places of the zeros, and of all others."""
+    places = np.empty(len(values), np.int64)
+    zeros = 0
+    for j in range(len(values)):
+        if values[j] == 0:
+            places[zeros] = j
+            zeros += 1
+    others = zeros
+    for j in range(len(values)):
+        if values[j] != 0:
+            places[others] = j
+            others += 1
+    return places[:zeros], places[zeros:]
+
+
+@njit(cache=True)
+def _drop_place(places, at, size):  # type: ignore[no-untyped-def]
+    """Close the gap of one of the first ``size`` places; returns how many are left."""
+    for a in range(at, size - 1):
+        places[a] = places[a + 1]
+    return size - 1
+
+
+@njit(cache=True)
+def _taken(values, places):  # type: ignore[no-untyped-def]
+    """values[places], by a loop that compiles faster."""
+    taken = np.empty(len(places))
+    for a in range(len(places)):
+        taken[a] = values[places[a]]
+    return taken
+
+
+@njit(cache=True, fastmath=_FAST)
+def _gap_of_parts(yy, cw, wg, excess, penalty, steepest):  # type: ignore[no-untyped-def]
+    """Duality gap from c.w, w.g, sum_j lambda_j |w_j| and max_j |g_j| / lambda_j at the dual's
+    weights, and the excess of r'r/n at the primal's: also returns that r'r/n."""
+    yr = yy - cw
+    rr = yr - wg
+    s = min(1.0, 1.0 / steepest) if steepest > 0 else 1.0
+    return 0.5 * (rr + excess) + penalty - (s * yr - 0.5 * s * s * rr), rr + excess
+
+
+@njit(cache=True, fastmath=_FAST)
+def _active_gap(yy, c, g, lam, w):  # type: ignore[no-untyped-def]
+    """Duality gap of the problem of the active features alone, all lam > 0."""
+    cw, wg, penalty, steepest = 0.0, 0.0, 0.0, 0.0
+    for j in range(len(w)):
+        cw += c[j] * w[j]
+        wg += w[j] * g[j]
+        penalty += lam[j] * abs(w[j])
+        steepest = max(steepest, abs(g[j]) / lam[j])
+    return _gap_of_parts(yy, cw, wg, 0.0, penalty, steepest)[0]
+
+
+@njit(cache=True, fastmath=_FAST)
+def _extend_factor(gram, support, factor, done):  # type: ignore[no-untyped-def]
+    """Continue the Cholesky factor of gram[support, support] (s, s) from row ``done``.
+
+    Returns s, or the first row that depends on those before it; the factor of these, and the
+    row's own part of it, are then in place (lower triangle).
+    """
+    for i in range(done, len(support)):
+        row, of_row = factor[i], gram[support[i]]
+        for j in range(i):
+            total = of_row[support[j]]
+            other = factor[j]
+            for k in range(j):
+                total -= row[k] * other[k]
+            row[j] = total / other[j]
+        total = of_row[support[i]]
+        for k in range(i):
+            total -= row[k] * row[k]
+        if total <= _LEAST_PIVOT * of_row[support[i]]:
+            return i
+        row[i] = np.sqrt(total)
+    return len(support)
+
+
+@njit(cache=True, fastmath=_FAST)
+def _drop_from_factor(factor, place, done):  # type: ignore[no-untyped-def]
+    """Make the factor of ``done`` features that of all but the one at ``place``: without its row,
+    the rows below have one entry too many each, which rotations of two columns take away."""
+    cosine, sine = np.empty(done), np.empty(done)
+    for i in range(place, done - 1):
+        row = factor[i]
+        for k in range(i + 2):
+            row[k] = factor[i + 1, k]
+        for k in range(place, i):
+            left, right = row[k], row[k + 1]
+            row[k] = cosine[k] * left + sine[k] * right
+            row[k + 1] = cosine[k] * right - sine[k] * left
+        length = np.hypot(row[i], row[i + 1])
+        cosine[i], sine[i] = row[i] / length, row[i + 1] / length
+        row[i] = length
+
+
+@njit(cache=True, fastmath=_FAST)
+def _forward(factor, b):  # type: ignore[no-untyped-def]
+    """b <- L^-1 b, with the first len(b) rows of L."""
+    for i in range(len(b)):
+        total = b[i]
+        for k in range(i):
+            total -= factor[i, k] * b[k]
+        b[i] = total / factor[i, i]
+
+
+@njit(cache=True, fastmath=_FAST)
+def _backward(factor, b):  # type: ignore[no-untyped-def]
+    """b <- L'^-1 b, with the first len(b) rows of L."""
+    for i in range(len(b) - 1, -1, -1):
+        b[i] /= factor[i, i]
+        known = b[i]
+        for k in range(i):
+            b[k] -= factor[i, k] * known
+
+
+@njit(cache=True, fastmath=_FAST)
+def _direction(factor, done, c, lam, w, support):  # type: ignore[no-untyped-def]
+    """Where the weights on the support (s,) should go, and how far at most.
+
+    To the exact solution with the signs kept, by a step of 1; where a feature of the support
+    depends on others (row ``done`` < s of the factor), along the change that leaves all
+    predictions as they are and sum_j lam_j |w_j| no larger, as far as it goes.
+    """
+    size = len(support)
+    direction = np.zeros(size)
+    if done == size:
+        for a in range(size):
+            j = support[a]
+            direction[a] = c[j] - lam[j] * np.sign(w[j])
+        _forward(factor, direction)
+        _backward(factor, direction)
+        for a in range(size):
+            direction[a] -= w[support[a]]
+        return direction, 1.0
+    for a in range(done):
+        direction[a] = factor[done, a]
+    _backward(factor, direction[:done])
+    direction[done] = -1.0
+    slope = 0.0
+    for a in range(done + 1):
+        j = support[a]
+        slope += lam[j] * np.sign(w[j]) * direction[a]
+    if slope > 0:
+        for a in range(done + 1):
+            direction[a] = -direction[a]
+    return direction, np.inf
+
+
+@njit(cache=True, fastmath=_FAST)
+def _move(w, support, direction, step):  # type: ignore[no-untyped-def]
+    """Move w along ``direction`` by ``step``, or up to the first sign that would change: that
+    weight becomes zero. Returns its place in the support (-1: none), or -2 for a step of no end."""
+    first = -1
+    for a in range(len(support)):
+        before = w[support[a]]
+        if before * direction[a] < 0 and -before / direction[a] <= step:
+            step, first = -before / direction[a], a
+    if not np.isfinite(step):
+        return -2
+    for a in range(len(support)):
+        w[support[a]] += step * direction[a]
+    if first >= 0:
+        w[support[first]] = 0.0
+    return first
+
+
+@njit(cache=True, fastmath=_FAST)
+def _fill_gradient(gram, c, w, g):  # type: ignore[no-untyped-def]
+    """g <- c - G w."""
+    for k in range(len(g)):
+        g[k] = c[k]
+    for j in range(len(w)):
+        if w[j] != 0:
+            row = gram[j]
+            for k in range(len(g)):
+                g[k] -= w[j] * row[k]
+
+
+@njit(cache=True, fastmath=_FAST)
+def _solve_directly(gram, c, lam, w, g):  # type: ignore[no-untyped-def]
+    """Solve for the weights on their support (feature-sign search, Lee, Battle, Raina, Ng, NIPS
+    2006): a step to the exact solution ends at the first weight that would change its sign, and
+    is repeated without that weight. The objective falls along the way."""
+    support = _parted(w)[1]
+    size, done = len(support), 0
+    factor = np.empty((size, size))
+    for _ in range(_MAX_DIRECT):
+        done = _extend_factor(gram, support[:size], factor, done)
+        direction, step = _direction(factor, done, c, lam, w, support[:size])
+        first = _move(w, support[:size], direction, step)
+        if first < 0:
+            break
+        if first < done:
+            _drop_from_factor(factor, first, done)
+            done -= 1
+        size = _drop_place(support, first, size)
+    _fill_gradient(gram, c, w, g)
+
+
+@njit(cache=True, fastmath=_FAST)
+def _descend(gram, yy, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untyped-def]
+    """Coordinate descent until gap <= tol; returns the sweeps made.
+
+    Sweeps find the support quickly, and where it is nearly as large as the number of rows they
+    converge slowly on it: every so often the weights on the support are solved for directly.
+    """
+    for sweep in range(max_sweeps):
+        if _active_gap(yy, c, g, lam, w) <= tol:
+            return sweep
+        if sweep % _DIRECT_EVERY == _DIRECT_EVERY - 1 and np.count_nonzero(w) <= _LARGEST_DIRECT:
+            _solve_directly(gram, c, lam, w, g)
+        for j in range(len(w)):
+            if gram[j, j] == 0:
+                continue
+            new = _soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
+            delta = new - w[j]
+            if delta != 0:
+                w[j] = new
+                row = gram[j]
+                for k in range(len(g)):
+                    g[k] -= delta * row[k]
+    return max_sweeps
+
+
+@njit(cache=True, fastmath=_FAST)
+def _round_in_turn(gram, lam, scale, w, g):  # type: ignore[no-untyped-def]
+    """Move each weight to a value whose raw weight w_j scale_j is a float32. Done one after the
+    other, each makes up for the rounding of those before.
+
+    A weight rounded towards zero leaves |g_j| above lam_j by G_jj times the difference; the
+    largest such excess, relative to lam_j, scales the whole dual solution down and costs
+    sum_k lam_k |w_k| times itself. A weight rounded away from zero costs |w_j| times G_jj times
+    the difference, but every one of them does.
+    """
+    norm = 0.0
+    for j in range(len(w)):
+        norm += lam[j] * abs(w[j])
+    for j in range(len(w)):
+        if w[j] == 0:
+            continue
+        exact = _soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
+        raw = np.float32(exact * scale[j])
+        away = np.nextafter(raw, np.float32(np.copysign(np.inf, exact)))
+        loss = norm / lam[j] * (abs(exact) - abs(raw / scale[j]))
+        loss_away = abs(exact) * (abs(away / scale[j]) - abs(exact))
+        if loss_away < _MUCH_LESS * loss:
+            raw = away
+        delta = raw / scale[j] - w[j]
+        w[j] += delta
+        for k in range(len(g)):
+            g[k] -= delta * gram[j, k]
+
+
+@njit(cache=True)
+def _independent(gram, free):  # type: ignore[no-untyped-def]
+    """Unpenalized features that do not depend on those before them, and the factor of their G."""
+    kept, size, done = free.copy(), len(free), 0
+    factor = np.empty((size, size))
+    while True:
+        done = _extend_factor(gram, kept[:size], factor, done)
+        if done == size:
+            return kept[:size], factor
+        size = _drop_place(kept, done, size)
+
+
+@njit(cache=True, fastmath=_FAST)
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
+
+
+@njit(cache=True, fastmath=_FAST)
+def _project_out(gram, c, rest, kept, factor):  # type: ignore[no-untyped-def]
+    """The problem of features ``rest`` with features ``kept`` projected out.
+
+    Returns G~ (b, b), c~ (b,), yy~, and L^-1 G_0B transposed (b, k) and L^-1 c_0 (k,). A feature
+    of the span of those kept gets a zero on the diagonal of G~.
+    """
+    size, n_kept = len(rest), len(kept)
+    half, half_c = np.empty((size, n_kept)), _taken(c, kept)
+    _forward(factor, half_c)
+    reduced, reduced_c = np.empty((size, size)), np.empty(size)
+    for a in range(size):
+        for b in range(n_kept):
+            half[a, b] = gram[rest[a], kept[b]]
+        _forward(factor, half[a])
+        reduced_c[a] = c[rest[a]] - _dot(half[a], half_c)
+        for b in range(a + 1):
+            value = gram[rest[a], rest[b]] - _dot(half[a], half[b])
+            reduced[a, b] = reduced[b, a] = value
+        if reduced[a, a] <= _LEAST_PIVOT * gram[rest[a], rest[a]]:
+            reduced[a, a] = 0.0
+    return reduced, reduced_c, 1 - _dot(half_c, half_c), half, half_c
+
+
+@njit(cache=True, fastmath=_FAST)
+def _solve_unpenalized(factor, half, half_c, w_rest, scale):  # type: ignore[no-untyped-def]
+    """w_0 = G_00^-1 (c_0 - G_0B w_B), that with float32 raw weights, and d'G_00 d of their
+    difference d: what r'r/n is larger by for the rounding."""
+    exact = half_c.copy()
+    for a in range(len(w_rest)):
+        for k in range(len(exact)):
+            exact[k] -= w_rest[a] * half[a, k]
+    _backward(factor, exact)
+    rounded = np.empty(len(exact))
+    for k in range(len(exact)):
+        rounded[k] = np.float32(exact[k] * scale[k]) / scale[k]
+    excess = 0.0
+    for k in range(len(exact)):
+        total = 0.0
+        for a in range(k, len(exact)):
+            total += factor[a, k] * (exact[a] - rounded[a])
+        excess += total * total
+    return exact, rounded, excess
+
+
+@njit(cache=True)
+def _solve_one(gram, c, lam, scale, tol, max_sweeps, w, dual):  # type: ignore[no-untyped-def]
+    """Solve one target on its active features from w (a,), and round; returns the sweeps made and
+    the excess of r'r/n at w over that at ``dual``: see ``solve_active``."""
+    free, rest = _parted(lam)
+    if len(free) == 0:
+        g = np.empty(len(w))
+        _fill_gradient(gram, c, w, g)
+        made = _descend(gram, 1.0, c, lam, tol, max_sweeps, w, g)
+        _round_in_turn(gram, lam, scale, w, g)
+        for a in range(len(w)):
+            dual[a] = w[a]
+        return made, 0.0
+    kept, factor = _independent(gram, free)
+    reduced, reduced_c, yy, half, half_c = _project_out(gram, c, rest, kept, factor)
+    lam_rest, scale_rest = _taken(lam, rest), _taken(scale, rest)
+    w_rest, g = _taken(w, rest), np.empty(len(rest))
+    for a in range(len(rest)):
+        if reduced[a, a] == 0:
+            w_rest[a] = 0.0
+    _fill_gradient(reduced, reduced_c, w_rest, g)
+    made = _descend(reduced, yy, reduced_c, lam_rest, tol, max_sweeps, w_rest, g)
+    _round_in_turn(reduced, lam_rest, scale_rest, w_rest, g)
+    exact, rounded, excess = _solve_unpenalized(factor, half, half_c, w_rest, _taken(scale, kept))
+    for a in range(len(w)):
+        w[a] = dual[a] = 0.0  # unpenalized features that depend on others stay zero
+    for a in range(len(rest)):
+        w[rest[a]] = dual[rest[a]] = w_rest[a]
+    for a in range(len(kept)):
+        w[kept[a]], dual[kept[a]] = rounded[a], exact[a]
+    return made, excess
+
+
+@njit(cache=True)
+def _solve_target(  # type: ignore[no-untyped-def]
+    gram, active, c, lam, factors, inv_scale, rms, tol, max_sweeps, value, dual, excess
+):
+    """``_solve_one`` from the arrays of all features, and G in one piece; returns the sweeps."""
+    size = len(active)
+    c_active, lam_active, scale = np.empty(size), np.empty(size), np.empty(size)
+    for a in range(size):
+        j = active[a]
+        c_active[a], lam_active[a], scale[a] = c[j], lam * factors[j], inv_scale[j] * rms
+    made, excess[0] = _solve_one(
+        gram.reshape(size, size), c_active, lam_active, scale, tol, max_sweeps, value, dual
+    )
+    return made
+
+
+@njit(parallel=True, cache=True)
+def solve_active(  # type: ignore[no-untyped-def]
+    grams, gram_start, start, feature, which, c, lam, factors, inv_scale, rms, tol, max_sweeps,
+    value, dual, excess, sweeps,
+):  # fmt: skip
+    """Solve targets ``which`` (r,) on their active features, to gaps of tol, and round.
+
+    Active features of target which[a]: feature[start[a]:start[a + 1]], with weights at the same
+    places of ``value`` and G (a, a) at gram_start[a] of ``grams``. c (t, p), factors (1 or t, p);
+    lam, rms, tol, excess, sweeps (t,). Written are ``value``, standardized weights whose raw ones
+    w_j inv_scale_j rms are float32; ``dual``, the same but for the unpenalized, unrounded so that
+    their g_j = 0; excess, r'r/n at the one minus that at the other; and sweeps.
+    """
+    for a in prange(len(which)):
+        t = which[a]
+        begin, end = start[a], start[a + 1]
+        sweeps[t] += _solve_target(
+            grams[gram_start[a] : gram_start[a + 1]], feature[begin:end], c[t], lam[t],
+            _row_factors(factors, t), inv_scale, rms[t], tol[t], max_sweeps - sweeps[t],
+            value[begin:end], dual[begin:end], excess[t : t + 1],
+        )  # fmt: skip
+
+
+@njit(cache=True, fastmath=_FAST)
+def _judge(c, g, lam, factors, feature, value, dual, excess):  # type: ignore[no-untyped-def]
+    """Gap and r'r/n of one target: see ``certify``."""
+    cw, wg, penalty, steepest, infeasible = 0.0, 0.0, 0.0, 0.0, 0.0
+    total = 0.0  # max passes over NaN, a sum does not
+    for b in range(len(feature)):
+        j = feature[b]
+        cw += c[j] * dual[b]
+        wg += g[j] * dual[b]
+        if value[b] != 0:
+            penalty += lam * factors[j] * abs(value[b])
+        if factors[j] == 0:
+            infeasible += abs(g[j]) * max(abs(dual[b]) - 1, 0.0)
+    for k in range(len(g)):
+        total += abs(g[k])
+        if factors[k] > 0:
+            steepest = max(steepest, abs(g[k]) / factors[k])
+        else:
+            infeasible += abs(g[k])
+    if not np.isfinite(total):
+        return np.nan, np.nan
+    gap, rr = _gap_of_parts(1.0, cw, wg, excess, penalty, steepest / lam)
+    return gap + infeasible, rr
+
+
+@njit(parallel=True, cache=True)
+def certify(  # type: ignore[no-untyped-def]
+    which, c, g, lam, factors, start, feature, value, dual, excess, gap, residual
+):
+    """Duality gaps and r'r/n (t,) of targets ``which`` (r,), in units of the mean of y^2.
+
+    g (r, p) = c - G w at the weights ``dual``, whose unpenalized g_j are zero: its residual is that
+    of ``value`` projected off the unpenalized columns, r~ = r - Z_0 G_00^-1 g_0. With
+    d = G_00^-1 g_0 the difference of the two weights,
+
+        r'r/n = r~'r~/n + d'G_00 d  (the excess),
+        gap = r'r/(2n) + lambda sum_j v_j |w_j| - (s y'r~/n - s^2 r~'r~/(2n)) + i,
+        s = min(1, lambda / max_(v_j > 0) |g_j| / v_j),   i = sum_(v_j = 0) |g_j| max(1, |w_j|) :
+
+    i is what an unpenalized |g_j| that is not quite zero could be worth to an optimal weight of no
+    more than max(1, |w_j|). It is rounding after ``solve_active``, and keeps weights that did not
+    come from there from passing.
+    """
+    for a in prange(len(which)):
+        t, begin, end = which[a], start[a], start[a + 1]
+        gap[t], residual[t] = _judge(
+            c[t], g[a], lam[t], _row_factors(factors, t), feature[begin:end], value[begin:end],
+            dual[begin:end], excess[t],
+        )  # fmt: skip
