@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from datamodels.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from datamodels.regression.api import fit
     from datamodels.regression.result import Datamodels
     from datamodels.training.spec import Spec
     from datamodels.training.store import Store
 
 __version__ = "0.1.0"
-__all__ = ["Datamodels", "Spec", "Store", "__version__"]
+__all__ = ["Datamodels", "Spec", "Store", "__version__", "fit"]
 
 __getattr__ = lazy_names(
     __name__,
@@ -26,5 +27,6 @@ __getattr__ = lazy_names(
         "Datamodels": "datamodels.regression.result",
         "Spec": "datamodels.training.spec",
         "Store": "datamodels.training.store",
+        "fit": "datamodels.regression.api",
     },
 )

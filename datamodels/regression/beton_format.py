@@ -17,6 +17,7 @@ the one kind of file that holds a regression data set.
 
 import json
 import math
+import mmap
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +149,11 @@ def map_file(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size == 0:  # pipes and devices as well, which memmap would wait for
+        if path.stat().st_size == 0:  # pipes and devices as well, which opening would wait for
             raise InputError(f"{path} is empty, not a .beton file")
-        return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, np.uint8)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} does not exist") from error
     except OSError as error:
@@ -280,7 +283,7 @@ def _parse_descriptor(descriptor: np.void, path: str | Path) -> Field:
         return Field(name, type_id)
     encoded = descriptor["arguments"].tobytes()
     arguments = np.frombuffer(encoded, NDARRAY_ARGUMENTS, count=1)[0]
-    shape = [int(size) for size in arguments["shape"]]
+    shape = arguments["shape"].tolist()
     while shape and shape[-1] == 0:
         shape.pop()
     start = NDARRAY_ARGUMENTS.itemsize

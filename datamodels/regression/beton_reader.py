@@ -21,7 +21,6 @@ from datamodels.regression.beton_format import (
     parse_header,
     read_metadata,
 )
-from datamodels.regression.row_source import clean_masks
 
 NEEDED = "mask (1-D array of bool or real numbers), targets (1-D float32 array), idx (int)"
 
@@ -87,7 +86,18 @@ class BetonFile:
         masks = gather(self.data, self.mask_ptr[rows], mask_nbytes)
         targets = gather(self.data, self.targets_ptr[rows], self.n_targets * 4)
         outputs = targets.view("<f4").astype(np.float32, copy=False)
-        return clean_masks(masks.view(self.mask_dtype)), outputs
+        return _cleaned(masks, self.mask_dtype), outputs
+
+
+def _cleaned(masks: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What ``row_source.clean_masks`` makes of the bytes (b, bytes of a mask), in place.
+
+    A second array of this size would cost more than the reading: memory fresh from the system.
+    """
+    values = masks.view(dtype)
+    if dtype == np.bool_:
+        np.not_equal(masks, 0, out=values)
+    return values
 
 
 def _arrays(header: Header, path: Path) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """``python -m datamodels.regression.compute_datamodels``: fit a datamodel for every target."""
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -13,20 +14,26 @@ from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.cli.shared_config import current_config
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.files import new_folder, refuse_existing
+from datamodels.npy_file import open_map
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.fitted_rows import FittedRows
+from datamodels.regression.groups import read_groups
+from datamodels.regression.logs import FINAL_FOLDER, read_logs
+from datamodels.regression.penalty_factors import PenaltyFactors
+from datamodels.regression.results import FILE_NAME, Results
 from datamodels.regression.row_source import RowSource
+from datamodels.regression.row_split import RowSplit, held_out_once, in_folds, whole
 from datamodels.regression.run_config import RunConfig
-from datamodels.regression.status import Status
+from datamodels.regression.run_folder import RunFolder, check_complete, open_run
+from datamodels.regression.run_report import print_summary, status_of
 from datamodels.regression.validation_rows import pick_validation_rows
 
 if TYPE_CHECKING:
-    from datamodels.regression.fit import FitResult
+    from datamodels.regression.fit import FitData, FitResult
+    from datamodels.regression.plan import Plan
 
-RESULT = "datamodels.pt"
 _SAGA_ONLY = ("cfg.lr", "cfg.num_workers", "early_stopping.check_every", "early_stopping.eps")
 
 
@@ -39,36 +46,107 @@ def _compute(values: Values) -> int:
     began = time.monotonic()
     out_dir = Path(values["cfg.out_dir"])
     config = _run_config(values)
-    refuse_existing(out_dir)
+    if values["cfg.resume"] and out_dir.exists():
+        return _already_complete(out_dir, config)
     source = open_source(config)
     check_targets(config, source)
-    train_rows, val_rows = pick_rows(config, source)
-    _say_what_is_ignored(source)
-    from datamodels.regression.fit import fit_datamodels, save_logs  # numba is slow to import
+    _say_what_is_ignored(source, config)
+    with open_run(out_dir, resume=values["cfg.resume"]) as folder:
+        resumed = folder.can_resume
+        if resumed:
+            folder.check_asked(config)
+        positions = folder.positions(source) if resumed else first_rows(config, source)
+        data = fit_data(config, source, positions)
+        result, rows = _fit(config, data, positions, folder, resumed=resumed)
+        as_run = dataclasses.replace(
+            config,
+            fit=dataclasses.replace(config.fit, engine=result.plan.engine),
+            engine_reason=result.plan.reason,
+        )
+        Results(result.datamodels, result.path, result.final, as_run, rows).save(out_dir)
+    print_summary(result, as_run, time.monotonic() - began)
+    print(f"wrote {out_dir / FILE_NAME}")
+    return status_of(result.final, as_run)
 
-    with new_folder(out_dir) as folder:
-        with ProgressLine() as progress:
-            result = fit_datamodels(
-                source, train_rows, val_rows, config.fit, targets=config.targets, progress=progress
-            )
-        config.save(folder)
-        FittedRows.of(source, np.concatenate([train_rows, val_rows])).save(folder)
-        save_logs(folder, result)
-        result.datamodels.save(folder / RESULT)
-    _print_summary(result, config, time.monotonic() - began)
-    print(f"wrote {out_dir / RESULT}")
-    return _status(result, config)
+
+def _already_complete(out_dir: Path, config: RunConfig) -> int:
+    check_complete(out_dir, config)
+    print(f"{out_dir} is complete: nothing is left to do")
+    return status_of(read_logs(out_dir)[FINAL_FOLDER], config)
+
+
+def _fit(
+    config: RunConfig,
+    data: "FitData",
+    positions: NDArray[np.int64],
+    folder: RunFolder,
+    *,
+    resumed: bool,
+) -> "tuple[FitResult, FittedRows]":
+    from datamodels.regression.fit import plan_of, run_fit  # numba is slow to import
+
+    rows = FittedRows.of(data.source, positions)
+    if resumed:
+        plan = folder.plan()
+        print(f"resuming {folder.path}", file=sys.stderr)
+    else:
+        plan = plan_of(data, config.fit)
+        folder.begin(config, plan, rows, data.source, positions)
+    _say_engine(plan)
+    moments = None if config.moments is None else Path(config.moments)
+    with ProgressLine() as progress:
+        result = run_fit(
+            data,
+            plan.config,
+            plan=plan,
+            progress=progress,
+            journal=folder.journal,
+            moments=moments,
+            keep_moments=folder.moments,
+        )
+    return result, rows
+
+
+def _say_engine(plan: "Plan") -> None:
+    if plan.config.estimator == "lasso":
+        print(f"engine: {plan.engine} ({plan.reason})", file=sys.stderr)
 
 
 def _run_config(values: Values) -> RunConfig:
     data, cfg = section(values, "data"), section(values, "cfg")
+    stopping = section(values, "early_stopping")
     end = data.pop("target_end_ind")
     # The results tell where they come from, wherever they are read from.
-    data["data_path"] = str(Path(data["data_path"]).absolute())
+    data["data_path"] = _absolute(data["data_path"])
+    names = {f.name for f in dataclasses.fields(FitConfig)}
     fit = FitConfig(
-        k=cfg["k"], eps=cfg["eps"], use_bias=cfg["use_bias"], batch_size=cfg["batch_size"]
+        **{name: value for name, value in cfg.items() if name in names},
+        check_every=stopping["check_every"],
+        change_eps=stopping["eps"],
+        seed=max(data["seed"], 0),
     )
-    return RunConfig(**data, target_end_ind=None if end == -1 else end, fit=fit)
+    return RunConfig(
+        **data,
+        target_end_ind=None if end == -1 else end,
+        fit=fit,
+        lam=_number_or_path(cfg["lam"]),
+        groups=cfg["groups"],
+        penalty_factors=_absolute(cfg["penalty_factors"]),
+        moments=_absolute(cfg["moments"]),
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _number_or_path(text: str | None) -> float | str | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return _absolute(text)
 
 
 def open_source(config: RunConfig) -> RowSource:
@@ -95,20 +173,66 @@ def check_targets(config: RunConfig, source: RowSource) -> None:
         )
 
 
-def pick_rows(config: RunConfig, source: RowSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Training and validation rows, among the first num_train + num_val of the source."""
-    used = config.num_train + config.num_val
+def first_rows(config: RunConfig, source: RowSource) -> NDArray[np.int64]:
+    """The first num_train + num_val rows of the source."""
+    used = config.num_rows
     if used > source.n_rows:
+        val = "" if config.num_val is None else f" and num_val={config.num_val}"
         raise InputError(
-            f"num_train={config.num_train} and num_val={config.num_val} need {used} complete rows; "
+            f"num_train={config.num_train}{val} need {used} complete rows; "
             f"{config.data_path} has {source.n_rows}. Lower one, or train the missing "
             f"{used - source.n_rows}"
         )
-    val_rows = pick_validation_rows(used, config.num_val, config.seed)
-    return np.setdiff1d(np.arange(used), val_rows), val_rows
+    return np.arange(used)
 
 
-def _say_what_is_ignored(source: RowSource) -> None:
+def split_rows(config: RunConfig, source: RowSource, rows: NDArray[np.int64]) -> RowSplit:
+    """Which of ``rows`` choose lambda."""
+    if config.fit.folds is not None:
+        return in_folds(rows, source.idx[rows], config.fit.folds, config.seed)
+    if config.lam is not None or config.num_val is None:
+        return whole(rows)
+    val = pick_validation_rows(len(rows), config.num_val, config.seed)
+    return held_out_once(np.delete(rows, val), rows[val])
+
+
+def fit_data(config: RunConfig, source: RowSource, rows: NDArray[np.int64]) -> "FitData":
+    """The data behind ``config``, and how its rows are used."""
+    from datamodels.regression.fit import FitData
+
+    factors = groups = None
+    if config.penalty_factors is not None:
+        factors = PenaltyFactors.read(config.penalty_factors, source.n_features, source.n_targets)
+    if config.groups is not None:
+        groups = read_groups(source, config.data_path, config.groups)
+    return FitData(
+        source=source,
+        split=split_rows(config, source, rows),
+        targets=config.targets,
+        factors=factors,
+        groups=groups,
+        groups_key=config.groups,
+        lam=_given_lambda(config, source.n_targets),
+    )
+
+
+def _given_lambda(config: RunConfig, n_targets: int) -> NDArray[np.float64] | None:
+    """One lambda for each of the run's targets, where it is given."""
+    if config.lam is None:
+        return None
+    if isinstance(config.lam, float):
+        return np.full(n_targets, config.lam)[config.targets]
+    lam = open_map(Path(config.lam))
+    numbers = lam.dtype.kind in "iuf" and bool((np.isfinite(lam) & (lam > 0)).all())
+    if lam.shape != (n_targets,) or not numbers:
+        raise InputError(
+            f"lam={config.lam}: shape {lam.shape}, dtype {lam.dtype}; give one lambda above 0 for "
+            f"each of the {n_targets} targets of {config.data_path}"
+        )
+    return lam.astype(np.float64)[config.targets]
+
+
+def _say_what_is_ignored(source: RowSource, config: RunConfig) -> None:
     given = current_config().content
     names = [name for name in ("data.x_name", "data.y_name") if tuple(name.split(".")) in given]
     if names and isinstance(source, BetonFile):
@@ -117,56 +241,12 @@ def _say_what_is_ignored(source: RowSource) -> None:
             file=sys.stderr,
         )
     ignored = [name for name in _SAGA_ONLY if tuple(name.split(".")) in given]
-    if ignored:
+    if ignored and config.fit.engine != "saga":
         print(
-            f"note: ignored, as only the SAGA solver uses them: {', '.join(ignored)}; this solver "
-            "takes no step size and stops on the duality gap",
+            f"note: ignored, as only the SAGA solver uses them: {', '.join(ignored)}; other "
+            "engines take no step size and stop on the duality gap",
             file=sys.stderr,
         )
-
-
-def _print_summary(result: "FitResult", config: RunConfig, seconds: float) -> None:
-    final, r2 = result.final, result.validation_r2
-    least, median, most = np.percentile(final["weight_nz"], (0, 50, 100))
-    defined = r2[~np.isnan(r2)]
-    shown = f"{np.median(defined):.3f} in the median" if len(defined) else "undefined"
-    print(
-        f"{result.datamodels.n_targets} datamodels of {result.datamodels.n_train_examples} "
-        f"training examples, from {config.num_train} + {config.num_val} models\n"
-        f"  non-zero weights       {median:.0f} in the median, {least:.0f} to {most:.0f}\n"
-        f"  validation R2          {shown}\n"
-        f"  largest relative gap   {final['gap'].max():.1e}\n"
-        f"  seconds                {seconds:.1f}"
-    )
-
-
-def _status(result: "FitResult", config: RunConfig) -> int:
-    """1 when a fit was not finished, with a line that says so."""
-    status, gap = result.final["status"], result.final["gap"]
-    rounded = np.flatnonzero(status == Status.FLOAT32_LIMIT)
-    if len(rounded):
-        print(
-            f"note: {_named(rounded, config)} solved, but float32 weights hold the gap only to "
-            f"{gap[rounded].max():.1e}, not to {config.fit.final_tol:g}",
-            file=sys.stderr,
-        )
-    failed = np.flatnonzero((status != Status.CONVERGED) & (status != Status.FLOAT32_LIMIT))
-    if not len(failed):
-        return 0
-    print(
-        f"error: {_named(failed, config)} not solved to the gap {config.fit.final_tol:g}; see "
-        f"final_lambda/status.npy. Raise cfg.eps, which ends the path at a larger lambda, or fit "
-        "more models",
-        file=sys.stderr,
-    )
-    return 1
-
-
-def _named(targets: NDArray[np.int64], config: RunConfig) -> str:
-    """How many targets, and which is the first of them."""
-    first = targets[0] + config.target_start_ind
-    others = len(targets) - 1
-    return f"targets {first} and {others} more are" if others else f"target {first} is"
 
 
 if __name__ == "__main__":

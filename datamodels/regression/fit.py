@@ -1,62 +1,92 @@
 """Fit datamodels: rows in, one sparse linear model a target out.
 
-The path of lambdas is solved on the training rows, the validation rows choose one lambda for each
-target, and the saved fit is made at that lambda on all rows (see ``lambda_path``, ``final_fit``).
+The path of lambdas is solved on training rows, held-out rows or folds choose one lambda for each
+target, and the saved fit is made at that lambda on all rows (see ``lambda_choice``, ``final_fit``).
 """
 
-import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import UsageError
-from datamodels.regression.blocks import Int64s, read_blocks
-from datamodels.regression.final_fit import FinalFit, refit
+from datamodels.regression.baselines_final import baseline_fit
+from datamodels.regression.blocks import Int64s
+from datamodels.regression.engines.build import gram_engine, row_engine
+from datamodels.regression.exact_problem import ExactProblem
+from datamodels.regression.final_fit import FinalFit, joined, refit
 from datamodels.regression.fit_config import FitConfig
-from datamodels.regression.lambda_path import PathLog, follow_path
-from datamodels.regression.logs import Fields, write_logs
-from datamodels.regression.memory import check_memory
-from datamodels.regression.moments import MomentAccumulator, Moments
+from datamodels.regression.fit_moments import MomentsMaker
+from datamodels.regression.journal import Journal, NoJournal
+from datamodels.regression.lambda_choice import Chosen, PathRunner
+from datamodels.regression.lambda_path import PathLog, target_blocks
+from datamodels.regression.logs import Fields
+from datamodels.regression.penalty_factors import PenaltyFactors
+from datamodels.regression.plan import Plan, Size, make_plan
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Progress, RowSource, silent
-from datamodels.regression.standardized import Standardized, standardize
-from datamodels.regression.status import Status
-from datamodels.regression.validation import ValidationRows
+from datamodels.regression.row_split import RowSplit, held_out_once
+from datamodels.regression.rows_in_memory import load_rows
+from datamodels.regression.sparse_rows import SparseRows
+from datamodels.regression.standardized import Standardized
+from datamodels.regression.trials import FoldTables, HeldOutTables, RowTrials, Trials, with_rows
+
+
+@dataclass(frozen=True, eq=False)
+class FitData:
+    """What is fitted: rows of a source, which of them choose lambda, and what else is known."""
+
+    source: RowSource
+    split: RowSplit
+    targets: slice = field(default_factory=lambda: slice(None))
+    factors: PenaltyFactors | None = None  # of all targets of the source; None: all 1
+    groups: Int64s | None = None  # (source.n_rows,) labels
+    groups_key: str | None = None  # the array that they come from
+    lam: NDArray[np.float64] | None = None  # (t,) of ``targets``, in the units of y; None: chosen
+
+    def __post_init__(self) -> None:
+        _check_rows(self.split, self.source.n_rows)
+        object.__setattr__(self, "targets", _checked_targets(self.targets, self.source.n_targets))
+        if self.lam is not None and self.split.n_trials:
+            raise UsageError("with a given lambda no rows are held out to choose it")
+        if self.lam is None and not self.split.n_trials:
+            raise UsageError("give a lambda, or rows or folds that choose it")
+
+    @property
+    def n_targets(self) -> int:
+        return int(self.targets.stop - self.targets.start)
+
+    def penalty_factors(self) -> PenaltyFactors:
+        """Those of the targets that are fitted."""
+        if self.factors is None:
+            return PenaltyFactors.ones(self.source.n_features)
+        return self.factors.targets(self.targets)
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
     """What a fit leaves: the datamodels and the log of how they came about."""
 
-    datamodels: Datamodels
+    fits: FinalFit
+    n_features: int
     path: Fields  # (k, n_targets) each; fields as in ``logs``
     final: Fields  # (n_targets,) each
+    validation_r2: NDArray[np.float64]  # (n_targets,); NaN where it is not defined
+    plan: Plan
+    seconds: dict[str, float] = field(default_factory=dict)  # of each stage
 
     @property
-    def validation_r2(self) -> NDArray[np.float64]:
-        """1 - (validation MSE at the picked lambda) / (that of the training mean), (n_targets,).
-
-        The path begins with all weights zero, that is, with the training mean. NaN for a target
-        that is constant over the training or the validation rows.
-        """
-        mse = self.path["val_mse"]
-        # Only a lambda that was solved can be picked.
-        picked = np.fmin.reduce(
-            np.where(self.path["status"] == Status.CONVERGED, mse, np.nan), axis=0
-        )
-        share: NDArray[np.float64] = np.full(len(picked), np.nan)
-        np.divide(picked, mse[0], out=share, where=mse[0] > 0)
-        return 1 - share
-
-
-def save_logs(out_dir: str | os.PathLike[str], result: FitResult) -> None:
-    """Write the log of a fit into the existing folder ``out_dir`` (layout: see ``logs``)."""
-    write_logs(out_dir, result.path, result.final)
+    def datamodels(self) -> Datamodels:
+        """The models, their weights dense (n_features, n_targets)."""
+        return as_datamodels(self.fits, self.n_features)
 
 
 def fit_datamodels(
@@ -73,130 +103,221 @@ def fit_datamodels(
     The order of the rows does not matter. Mask columns and targets that never change are warnings;
     NaN or infinity in either is an InputError.
     """
-    train_rows, val_rows = np.sort(train_rows), np.sort(val_rows)
-    _check_rows(train_rows, val_rows, source.n_rows)
-    targets = _checked_targets(targets, source.n_targets)
-    check_memory(source, targets.stop - targets.start)
+    split = held_out_once(train_rows, val_rows)
+    return run_fit(FitData(source, split, targets), config, progress=progress)
+
+
+def plan_of(data: FitData, config: FitConfig) -> Plan:
+    """What a fit of ``data`` will do; see ``plan.make_plan``."""
+    if data.groups is not None and not config.use_bias:
+        raise UsageError("groups are centred within themselves; use_bias=0 centres nothing")
+    split = data.split
+    held_out = max((len(rows) for rows in split.held_out), default=0)
+    size = Size(
+        n_train=len(split.rows) - held_out,
+        n_features=data.source.n_features,
+        n_targets=data.n_targets,
+        mask_bytes=data.source.mask_dtype.itemsize,
+        n_tables=2 if split.is_folds else 1,
+    )
+    zeros = data.penalty_factors().has_zeros
+    return make_plan(config, size, zero_factors=zeros, grouped=data.groups is not None)
+
+
+def run_fit(
+    data: FitData,
+    config: FitConfig,
+    *,
+    plan: Plan | None = None,
+    progress: Progress = silent,
+    journal: Journal | None = None,
+    moments: Path | None = None,
+    keep_moments: Path | None = None,
+) -> FitResult:
+    """Fit ``data`` as ``config`` says.
+
+    Args:
+        plan: as an earlier run settled it; made here by default.
+        journal: where finished blocks are kept, to go on after a stop.
+        moments: file of moments to use, to add missing rows to, or to make.
+        keep_moments: where to keep the moments made here, if there is no such file.
+    """
+    plan = plan or plan_of(data, config)
+    config, clock = plan.config, _Clock()
     with _threads(config.threads):
-        train, val, validation = _read(source, train_rows, val_rows, targets, config, progress)
-        problem = standardize(train, config.use_bias)
-        _warn_constant("target", problem.yy == 0, targets.start, len(train_rows))
-        log, lam, warm = _choose_lambdas(problem, validation, config, progress)
-        everything = standardize(train + val, config.use_bias)
-        del train, val, problem
-        _warn_constant("mask column", everything.inv_d == 0, 0, everything.n)
-        final = _fit_final(everything, lam, warm, config, progress)
-    return _result(final, log)
-
-
-def _read(
-    source: RowSource,
-    train_rows: Int64s,
-    val_rows: Int64s,
-    targets: slice,
-    config: FitConfig,
-    report: Progress,
-) -> tuple[Moments, Moments, ValidationRows]:
-    """One pass over the rows: moments of both parts, and the validation rows themselves."""
-    n_targets = targets.stop - targets.start
-    train = MomentAccumulator(source.n_features, n_targets)
-    val = MomentAccumulator(source.n_features, n_targets)
-    validation = ValidationRows(len(val_rows), source.n_features, source.mask_dtype)
-    total, done = len(train_rows) + len(val_rows), 0
-    for rows, moments in ((train_rows, train), (val_rows, val)):
-        for block in read_blocks(
-            source,
-            rows,
-            targets=targets,
-            block_bytes=config.block_bytes,
-            max_rows=config.batch_size,
-        ):
-            moments.add(block)
-            if moments is val:
-                validation.add(block)
-            done += len(block.masks)
-            report("rows", done, total)
-    return train.finish(), val.finish(), validation
-
-
-def _choose_lambdas(
-    problem: Standardized, validation: ValidationRows, config: FitConfig, report: Progress
-) -> tuple[PathLog, NDArray[np.float64], NDArray[np.float32]]:
-    """Path log (k, t), chosen lambda (t,), and its standardized weights (t, p)."""
-    n_targets, n_features = len(problem.yy), len(problem.inv_d)
-    log = PathLog.empty(config.k, n_targets)
-    lam = np.zeros(n_targets)
-    warm = np.zeros((n_targets, n_features), np.float32)
-    gram = problem.gram()
-    for block in _blocks(n_targets, config.target_block):
-        picked = follow_path(problem, gram, validation, block, config, log.columns(block))
-        lam[block], warm[block] = picked.lam, picked.weights
-        report("path", block.stop, n_targets)
-    return log, lam, warm
-
-
-def _fit_final(
-    problem: Standardized,
-    lam: NDArray[np.float64],
-    warm: NDArray[np.float32],
-    config: FitConfig,
-    report: Progress,
-) -> FinalFit:
-    parts = []
-    for block in _blocks(len(lam), config.target_block):
-        parts.append(
-            refit(
-                problem, block, lam[block], warm[block], config.final_tol, config.final_max_sweeps
-            )
+        with clock.stage("moments"):
+            trials = _trials(data, plan, progress, moments, keep_moments)
+        runner = PathRunner(
+            trials=trials,
+            config=config,
+            factors=data.penalty_factors(),
+            n_targets=data.n_targets,
+            journal=journal or NoJournal(),
+            report=progress,
         )
-        report("refit", block.stop, len(lam))
-    return FinalFit(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+        with clock.stage("path"):
+            chosen = _choose(data, runner)
+        with clock.stage("refit"):
+            fits, problem = _final(runner, chosen)
+    n_path = len(data.split.training(0)) if data.split.n_trials == 1 else problem.n
+    _warn_constant("target", chosen.constant, data.targets.start, n_path)
+    _warn_constant("mask column", problem.scale_inverse == 0, 0, problem.n)
+    return _result(fits, chosen, data, plan, clock.seconds)
+
+
+def _trials(
+    data: FitData, plan: Plan, report: Progress, moments: Path | None, keep: Path | None
+) -> Trials:
+    config, split = plan.config, data.split
+    load = partial(
+        load_rows,
+        data.source,
+        targets=data.targets,
+        block_bytes=plan.block_bytes,
+        max_rows=config.batch_size if config.engine != "saga" else None,
+        groups=data.groups,
+        centred=config.use_bias,
+        report=report,
+    )
+    if config.engine not in ("cpu", "torch"):
+        if moments is not None:
+            raise UsageError(
+                f"moments={moments}: engine={config.engine} works on the rows and uses no file of "
+                "moments; leave it out, or use engine=cpu"
+            )
+        return RowTrials(
+            split, load, row_engine(config, data.source, data.targets), config.use_bias
+        )
+    maker = MomentsMaker(
+        data.source,
+        data.targets,
+        plan.block_bytes,
+        report,
+        data.groups,
+        data.groups_key,
+        device=config.device if config.device != "cpu" else None,
+    )
+    engine = gram_engine(config)
+    if split.n_trials == 1:
+        held_out = load(split.held_out[0])
+        if moments is None:
+            rows = split.training(0)
+            train = maker.make(rows, None, 0, keep, all_targets=False).total
+        else:
+            everything = maker.make(split.rows, None, 0, moments, all_targets=True).total
+            train = with_rows(everything, held_out, -1)
+        return HeldOutTables(train, held_out, engine, config.use_bias)
+    folds = config.folds if split.is_folds else None
+    parts = maker.make(
+        split.rows, folds, config.seed, moments or keep, all_targets=moments is not None
+    )
+    return FoldTables(parts.folds, parts.total, engine, config.use_bias)
+
+
+def _choose(data: FitData, runner: PathRunner) -> Chosen:
+    if data.lam is not None:
+        return runner.given(data.lam)
+    if data.split.is_folds:
+        return runner.folds(data.split.n_trials)
+    return runner.held_out()
+
+
+def _final(runner: PathRunner, chosen: Chosen) -> tuple[FinalFit, Standardized]:
+    """The saved fits of all targets, block by block, and the problem that they solve."""
+    if runner.config.estimator != "lasso":
+        return baseline_fit(runner, chosen)
+    exact = runner.trials.exact()
+    parts = []
+    for block in target_blocks(runner.n_targets, runner.block_size):
+        step = f"final_{block.start}"
+        kept = runner.journal.get(step)
+        part = _from_arrays(kept) if kept else _refit(runner, exact, chosen, block)
+        if kept is None:
+            runner.journal.put(step, _as_arrays(part))
+        parts.append(part)
+        runner.report("refit", block.stop, runner.n_targets)
+    return joined(parts), exact.standardized
+
+
+def _refit(runner: PathRunner, exact: ExactProblem, chosen: Chosen, block: slice) -> FinalFit:
+    return refit(
+        exact,
+        block,
+        chosen.lam[block],
+        chosen.warm.take(np.arange(block.start, block.stop)),
+        runner.factors.block(block),
+        runner.config.final_tol,
+        runner.config.final_max_sweeps,
     )
 
 
-def _result(final: FinalFit, log: PathLog) -> FitResult:
-    datamodels = Datamodels(
-        np.ascontiguousarray(final.weight.T), final.bias, final.lam.astype(np.float32)
-    )
-    path = {_field(name): values for name, values in vars(log).items()}
-    summary = {
-        _field(name): values
-        for name, values in vars(final).items()
-        if name not in ("weight", "bias")
+def _as_arrays(fit: FinalFit) -> dict[str, NDArray[Any]]:
+    arrays = {f.name: getattr(fit, f.name) for f in fields(fit) if f.name != "weights"}
+    return arrays | {f"weights_{name}": v for name, v in fit.weights._asdict().items()}
+
+
+def _from_arrays(arrays: dict[str, NDArray[Any]]) -> FinalFit:
+    weights = SparseRows(*(arrays[f"weights_{name}"] for name in SparseRows._fields))
+    names = [f.name for f in fields(FinalFit) if f.name != "weights"]
+    return FinalFit(weights=weights, **{name: arrays[name] for name in names})
+
+
+def as_datamodels(fits: FinalFit, n_features: int) -> Datamodels:
+    """Saved fits as datamodels, weights dense (n_features, t)."""
+    weights, t = fits.weights, len(fits.bias)
+    dense = np.zeros((n_features, t), np.float32)
+    dense[weights.feature, np.repeat(np.arange(t), weights.counts())] = weights.value
+    return Datamodels(dense, fits.bias, fits.lam.astype(np.float32))
+
+
+def _result(
+    fits: FinalFit, chosen: Chosen, data: FitData, plan: Plan, seconds: dict[str, float]
+) -> FitResult:
+    path = {_field(name): getattr(chosen.log, name) for name in PathLog.names()}
+    if chosen.val_se is not None:
+        path["val_se"] = chosen.val_se
+    final = {
+        _field(f.name): getattr(fits, f.name)
+        for f in fields(fits)
+        if f.name not in ("weights", "bias")
     }
-    return FitResult(datamodels, path, summary)
+    r2 = np.full(data.n_targets, np.nan)
+    if chosen.choice is not None:
+        final["val_mse"] = chosen.choice.val_mse
+    if chosen.choice is not None and plan.config.estimator != "difference":  # it is on no scale
+        null = chosen.choice.null_mse
+        r2 = 1 - np.divide(final["val_mse"], null, out=np.full(len(r2), np.nan), where=null > 0)
+    return FitResult(fits, data.source.n_features, path, final, r2, plan, seconds)
 
 
 def _field(name: str) -> str:
     return "lambda" if name == "lam" else name  # a Python keyword, but the name of the file
 
 
-def _blocks(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
+class _Clock:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
 
 
-def _check_rows(train_rows: Int64s, val_rows: Int64s, n_rows: int) -> None:
-    if len(train_rows) < 2 or len(val_rows) < 1:
+def _check_rows(split: RowSplit, n_rows: int) -> None:
+    if split.rows[0] < 0 or split.rows[-1] >= n_rows:
         raise UsageError(
-            f"{len(train_rows)} training and {len(val_rows)} validation rows; fitting takes at "
-            "least 2 rows and choosing lambda at least 1"
-        )
-    both = np.concatenate([train_rows, val_rows])
-    if both.min() < 0 or both.max() >= n_rows:
-        raise UsageError(
-            f"rows {both.min()} to {both.max()} are asked for; there are rows 0 to {n_rows - 1}"
-        )
-    shared = np.intersect1d(train_rows, val_rows)
-    if len(shared):
-        raise UsageError(
-            f"{len(shared)} rows (the first is {shared[0]}) are in both parts; validation rows "
-            "must not be fitted before lambda is chosen"
+            f"rows {split.rows[0]} to {split.rows[-1]} are asked for; there are rows 0 to "
+            f"{n_rows - 1}"
         )
 
 
 def _checked_targets(targets: slice, n_targets: int) -> slice:
+    if not isinstance(targets, slice):
+        raise UsageError(f"targets={targets!r}; give a slice, e.g. slice(0, 10)")
     start, stop, step = targets.indices(n_targets)
     if step != 1 or stop <= start:
         raise UsageError(

@@ -3,37 +3,74 @@
 from dataclasses import dataclass
 
 from datamodels.errors import UsageError
-from datamodels.regression.blocks import DEFAULT_BLOCK_BYTES
+from datamodels.near_miss import nearest
+
+ENGINES = ("auto", "cpu", "torch", "few_rows", "screened", "saga")
+ESTIMATORS = ("lasso", "ridge", "difference")
+RULES = ("min", "1se")
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Options of a fit, checked when built."""
+    """Options of a fit, checked when built. Those that may be None are settled by ``plan``."""
 
-    k: int  # lambdas on the path
+    k: int = 100  # lambdas on the path
     eps: float = 1e-5  # the path falls by eps^(1/k) a step
     tol: float = 1e-4  # relative duality gap along the path
     final_tol: float = 1e-7  # relative duality gap of the saved fit, in float64
+    estimator: str = "lasso"  # or the baselines: ridge, difference (of means)
+    engine: str = "auto"  # which solver follows the path
+    device: str | None = None  # of the torch engine, e.g. cuda:1; None: CUDA where there is one
     use_bias: bool = True  # False: glmnet's intercept=FALSE, nothing centred, bias 0
+    folds: int | None = None  # choose lambda by cross-validation over so many folds
+    rule: str = "min"  # least validation error; 1se (with folds): within a standard error of it
     end_early: bool = True  # end a target's path once its validation error has turned
     max_sweeps: int = 10_000  # at each lambda
     final_max_sweeps: int = 100_000  # of the saved fit
-    target_block: int = 64  # targets solved at a time
-    batch_size: int | None = None  # rows read at a time, at most; None: what block_bytes holds
-    block_bytes: int = DEFAULT_BLOCK_BYTES  # memory for a block of rows
+    target_block: int | None = None  # targets solved at a time; None: what memory_gb allows
+    batch_size: int | None = None  # rows read at a time, at most; of saga: rows a step
+    memory_gb: float | None = None  # None: 60% of what is free
     threads: int | None = None  # None: all cores; more than there are: all
+    lr: float | None = None  # saga: step size; None: from the data
+    check_every: int = 2  # saga: epochs between checks
+    change_eps: float = 1e-5  # saga: glmnet's rule, see SagaEngine
+    seed: int = 0  # of folds and of saga's order of rows
 
     def __post_init__(self) -> None:
-        for name in ("k", "max_sweeps", "final_max_sweeps", "target_block", "block_bytes"):
+        for name in ("k", "max_sweeps", "final_max_sweeps", "check_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("batch_size", "threads"):
+        for name in ("batch_size", "threads", "target_block"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "at least 1")
         for name in ("eps", "tol", "final_tol"):
             value = getattr(self, name)
             _require(0 < value < 1, name, value, "between 0 and 1, both excluded")
+        for name in ("memory_gb", "lr", "change_eps"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "above 0")
+        _require(self.folds is None or self.folds >= 2, "folds", self.folds, "at least 2")
+        _one_of("engine", self.engine, ENGINES)
+        _one_of("estimator", self.estimator, ESTIMATORS)
+        _one_of("rule", self.rule, RULES)
+        if self.rule == "1se" and self.folds is None:
+            raise UsageError(
+                "rule=1se needs the standard errors that folds give; set folds=5, or rule=min"
+            )
+        if self.estimator != "lasso" and self.engine not in ("auto", "cpu"):
+            raise UsageError(
+                f"engine={self.engine} fits the lasso; estimator={self.estimator} has a solver of "
+                "its own: leave the engine out"
+            )
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:
     if not holds:
         raise UsageError(f"{name}={value}; it must be {limit}")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    close = nearest(value, list(known))
+    hint = f"; did you mean {close}?" if close else ""
+    raise UsageError(f"{name}={value}; it must be one of {', '.join(known)}{hint}")

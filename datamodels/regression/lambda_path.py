@@ -1,52 +1,84 @@
-"""The path of lambdas, and the choice of one of them for each target by held-out rows.
+"""The path of lambdas, followed for a block of targets by whichever engine solves it.
 
-    lambda_i = lambda_max eps^(i/k),  i = 0 .. k-1,  lambda_max = max_j |c_j|
+    lambda_i = lambda_max eps^(i/k),  i = 0 .. k-1
 
-lambda_max is the smallest lambda whose solution is all zero, one for each target. A target's lambda
-is the one with the least mean squared error on the validation rows.
+lambda_max is the smallest lambda whose solution is all zero (but for unpenalized features), one for
+each target.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.regression import coordinate_descent
 from datamodels.regression.blocks import Float64s, Int64s
-from datamodels.regression.fit_config import FitConfig
-from datamodels.regression.standardized import Standardized
+from datamodels.regression.engines.contract import BlockPath, Solved
+from datamodels.regression.scoring import BlockScorer
+from datamodels.regression.sparse_rows import SparseRows, stack_rows
 from datamodels.regression.status import Status
-from datamodels.regression.validation import ValidationRows
 
 # When a target's path ends before its last lambda: see path_has_turned.
 MIN_LAMBDAS = 10
 MIN_SINCE_BEST = 3
 FALL_SINCE_BEST = 0.5
+CLEAR_RISE = 3.0
+
+_NONE = (np.zeros(0, np.int64), np.zeros(0))  # a target without weights
 
 
-def lambda_grid(lambda_max: Float64s, k: int, eps: float) -> Float64s:
-    """Lambdas (k, t) from lambda_max (t,) downwards, in its units (those of y)."""
-    steps: Float64s = eps ** (np.arange(k) / k)
-    return steps[:, None] * lambda_max
+class Grid(NamedTuple):
+    """k lambdas that fall by a constant factor."""
+
+    k: int
+    eps: float
+
+    @property
+    def factors(self) -> Float64s:
+        """lambda_i / lambda_max (k,)."""
+        steps: Float64s = self.eps ** (np.arange(self.k) / self.k)
+        return steps
+
+    def lambdas(self, lambda_max: Float64s) -> Float64s:
+        """Lambdas (k, t) from lambda_max (t,) downwards."""
+        return self.factors[:, None] * lambda_max
+
+    def lambdas_down_to(self, lam: Float64s, lambda_max: Float64s) -> Float64s:
+        """Lambdas (m, t) at the same spacing from lambda_max (t,), the last of them ``lam`` (t,).
+
+        A target whose ``lam`` is reached stays there.
+        """
+        ratio = self.eps ** (1 / self.k)
+        fall = np.divide(lam, lambda_max, out=np.ones_like(lam), where=lambda_max > lam)
+        steps = np.ceil(np.log(fall) / np.log(ratio) - 1e-9)
+        m = int(steps.max(initial=0)) + 1
+        lambdas = lambda_max * ratio ** np.arange(m)[:, None]
+        down: Float64s = np.where(np.arange(m)[:, None] < steps, lambdas, lam)
+        return down
 
 
 def path_has_turned(
-    done: int, best: Int64s, weight_nz: Int64s, lambdas: Float64s
+    done: int, best: Int64s, weight_nz: Int64s, lambdas: Float64s, rises: Float64s
 ) -> NDArray[np.bool_]:
     """Whether each target's path may end after its first ``done`` lambdas.
 
     The public solver ended at the first rise of the validation error, once 10 lambdas were done
     and more than one weight was non-zero; noise then ends many paths too soon. Here all of these
-    must hold: 10 lambdas done; more than one weight non-zero at the last of them; and no new least
-    validation error for 3 lambdas, over which lambda fell to half or less.
+    must hold: 10 lambdas done; more than one weight non-zero at the last of them; no new least
+    validation error for 3 lambdas; and since that least one either lambda fell to half or less, or
+    the error rose by 3 standard errors of the (paired) difference.
 
-    best (t,) index of the least validation error so far, weight_nz (t,) at the last lambda done,
-    lambdas (k, t).
+    best (t,) index of the least validation error so far; weight_nz (t,) at the last lambda done;
+    lambdas (k, t); rises (t,) of the error at the last lambda over the least, in standard errors.
     """
     last = done - 1
     lambda_best = np.take_along_axis(lambdas, best[None], axis=0)[0]
-    long_ago = (last - best >= MIN_SINCE_BEST) & (lambdas[last] <= FALL_SINCE_BEST * lambda_best)
-    turned: NDArray[np.bool_] = (done >= MIN_LAMBDAS) & (weight_nz > 1) & long_ago
+    halved = lambdas[last] <= FALL_SINCE_BEST * lambda_best
+    clearly = halved | (rises >= CLEAR_RISE)  # NaN is not
+    turned: NDArray[np.bool_] = (
+        (done >= MIN_LAMBDAS) & (weight_nz > 1) & (last - best >= MIN_SINCE_BEST) & clearly
+    )
     return turned
 
 
@@ -78,42 +110,81 @@ class PathLog:
             status=np.full(shape, Status.NOT_RUN, np.int8),
         )
 
-    def columns(self, targets: slice) -> "PathLog":
-        """Views of some targets' columns."""
-        return PathLog(**{name: values[:, targets] for name, values in vars(self).items()})
+    @staticmethod
+    def names() -> list[str]:
+        """The fields."""
+        return [field.name for field in fields(PathLog)]
+
+    @staticmethod
+    def beside(logs: "list[PathLog]") -> "PathLog":
+        """Logs of several blocks of targets as one; shorter ones are filled up."""
+        k = max(len(log.lam) for log in logs)
+        whole = PathLog.empty(k, sum(log.lam.shape[1] for log in logs))
+        start = 0
+        for log in logs:
+            stop = start + log.lam.shape[1]
+            for name in PathLog.names():
+                getattr(whole, name)[: len(log.lam), start:stop] = getattr(log, name)
+            start = stop
+        return whole
 
 
-@dataclass(frozen=True, eq=False)
-class Picked:
-    """The chosen solutions of a block of targets."""
+class PathResult(NamedTuple):
+    """What following the paths of a block of targets left."""
 
-    lam: Float64s  # (t,) in the units of y
-    weights: NDArray[np.float32]  # (t, p) standardized, in units of each target's rms(y)
+    log: PathLog  # (k, t)
+    weights: SparseRows  # t rows: the best solutions, standardized, in units of rms(y)
 
 
 def follow_path(
-    problem: Standardized,
-    gram: NDArray[np.float32],
-    validation: ValidationRows,
-    targets: slice,
-    config: FitConfig,
-    log: PathLog,
-) -> Picked:
-    """Solve the targets of one block from lambda_max downwards; ``log`` is filled in (k, t)."""
-    state = _BlockState(problem, gram, targets, config)
-    outputs = validation.outputs(targets, problem.mean_y[targets])
-    for i in range(config.k):
+    path: BlockPath,
+    lambdas: Float64s,
+    units: Float64s,
+    rms: Float64s,
+    runs: NDArray[np.bool_],
+    scorer: BlockScorer,
+    *,
+    end_early: bool,
+) -> PathResult:
+    """Solve the targets of one block at ``lambdas`` (k, t), descending.
+
+    units (t,): what lambdas are in, rms(y) of each target where they have its units. Targets where
+    ``runs`` (t,) is false are constant, or nothing correlates with them: they are not run. The
+    solutions kept are those of the least validation error; a target's path ends where that has
+    turned (``end_early``), or where a lambda was not solved.
+    """
+    state = _BlockState(path, lambdas, units, rms, runs)
+    for i in range(len(lambdas)):
         if not len(state.running):
             break
-        state.step(i)
-        state.score(i, validation, outputs)
-        state.write(i, log)
-        state.drop_ended(i)
-    return Picked(lam=state.best_lambda(), weights=state.best_weights)
+        solved = state.step(i)
+        state.score(i, solved, scorer)
+        state.drop_ended(i, solved, scorer, end_early)
+    return PathResult(state.log, stack_rows(state.best_weights))
+
+
+def solutions_at(
+    path: BlockPath,
+    lambdas: Float64s,
+    units: Float64s,
+    rms: Float64s,
+    runs: NDArray[np.bool_],
+) -> PathResult:
+    """Solve the targets of one block down ``lambdas`` (m, t) and keep the last solutions."""
+    state = _BlockState(path, lambdas, units, rms, runs)
+    for i in range(len(lambdas)):
+        if not len(state.running):
+            break
+        solved = state.step(i)
+        state.keep(solved, np.arange(len(state.running)))
+        here = state.running
+        arrived = (lambdas[i:, here] == lambdas[i, here]).all(axis=0)
+        state.running = here[~arrived & (solved.status == Status.CONVERGED)]
+    return PathResult(state.log, stack_rows(state.best_weights))
 
 
 class _BlockState:
-    """All that belongs to the targets of one block, one row a target.
+    """All that belongs to the targets of one block, one row or column a target.
 
     Targets are solved in units of their own root mean square (yy = 1), so that neither float32 nor
     the tolerance knows the scale of y. Rows are never reordered: ``running`` lists the live ones.
@@ -121,80 +192,77 @@ class _BlockState:
 
     def __init__(
         self,
-        problem: Standardized,
-        gram: NDArray[np.float32],
-        targets: slice,
-        config: FitConfig,
+        path: BlockPath,
+        lambdas: Float64s,
+        units: Float64s,
+        rms: Float64s,
+        runs: NDArray[np.bool_],
     ) -> None:
-        self.config = config
-        self.gram = gram
-        self.diagonal = gram.diagonal().copy()  # side by side, where sweeps read it
-        self.rms = np.sqrt(problem.yy[targets])
-        varies = self.rms > 0
-        unit = np.where(varies, self.rms, 1.0)
-        self.c = problem.correlations(targets) / unit[:, None]  # (t, p)
-        self.lambdas = lambda_grid(np.abs(self.c).max(axis=1), config.k, config.eps)  # (k, t)
-        self.problem = problem
-        self.w = np.zeros_like(self.c)
-        self.g = self.c.copy()
-        self.previous_w = self.w.copy()
-        self.previous_g = self.g.copy()
-        t = len(unit)
-        self.gap = np.zeros(t)
-        self.sweeps = np.zeros(t, np.int64)
-        self.status = np.full(t, Status.NOT_RUN, np.int64)
-        self.weight_nz = np.zeros(t, np.int64)
-        self.residual = np.zeros(t)
-        self.val_mse = np.full(t, np.nan)
+        k, t = lambdas.shape
+        self.path = path
+        self.lambdas = lambdas
+        self.units = units
+        self.rms = rms
+        self.log = PathLog.empty(k, t)
         self.best_mse = np.full(t, np.inf)
         self.best = np.zeros(t, np.int64)
-        self.best_weights = np.zeros(self.c.shape, np.float32)
-        self.running: Int64s = np.flatnonzero(varies & (self.lambdas[0] > 0))
+        self.best_weights: list[tuple[Int64s, Float64s]] = [_NONE] * t
+        self.running: Int64s = np.flatnonzero(runs)
 
-    def step(self, i: int) -> None:
-        """Solve the running targets at lambda i from their solutions at i - 1."""
-        # Lambdas fall by a constant factor, so the step of w should too; the first step, from
-        # lambda_max where all weights are zero, has nothing to continue.
-        ratio = self.config.eps ** (1 / self.config.k)
-        coordinate_descent.path_step(
-            self.gram, self.diagonal, self.c, self.lambdas[i], ratio,
-            self.config.tol, self.config.max_sweeps,
-            self.running, self.w, self.g, self.previous_w, self.previous_g,
-            self.gap, self.sweeps, self.status, self.weight_nz, self.residual,
-        )  # fmt: skip
+    def step(self, i: int) -> Solved:
+        """Solve the running targets at their i-th lambda, and note it."""
+        run, log = self.running, self.log
+        solved = self.path.solve(self.lambdas[i, run] / self.units[run], run)
+        log.lam[i, run] = self.lambdas[i, run]
+        log.train_mse[i, run] = solved.residual * self.rms[run] ** 2
+        log.gap[i, run] = solved.gap
+        log.weight_nz[i, run] = solved.weights.counts()
+        log.iterations[i, run] = solved.iterations
+        log.status[i, run] = solved.status
+        return solved
 
-    def score(self, i: int, validation: ValidationRows, outputs: Float64s) -> None:
+    def score(self, i: int, solved: Solved, scorer: BlockScorer) -> None:
         """Validation errors of the running targets, and the best solutions so far."""
         run = self.running
-        validation.mean_square_errors(outputs, self.w, self.rms, self.problem, run, self.val_mse)
-        better = self.val_mse[run] < self.best_mse[run]
-        new = run[better & (self.status[run] == Status.CONVERGED)]
-        self.best[new] = i
-        self.best_mse[new] = self.val_mse[new]
-        self.best_weights[new] = self.w[new]
+        errors = scorer.mean_square_errors(solved.weights, run)
+        self.log.val_mse[i, run] = errors
+        better = (errors < self.best_mse[run]) & (solved.status == Status.CONVERGED)
+        self.best[run[better]] = i
+        self.best_mse[run[better]] = errors[better]
+        self.keep(solved, np.flatnonzero(better))
+        scorer.remember(np.flatnonzero(better))
 
-    def write(self, i: int, log: PathLog) -> None:
-        run = self.running
-        log.lam[i, run] = self.lambdas[i, run] * self.rms[run]
-        log.train_mse[i, run] = self.residual[run] * self.rms[run] ** 2
-        log.val_mse[i, run] = self.val_mse[run]
-        log.gap[i, run] = self.gap[run]
-        log.weight_nz[i, run] = self.weight_nz[run]
-        log.iterations[i, run] = self.sweeps[run]
-        log.status[i, run] = self.status[run]
+    def keep(self, solved: Solved, which: Int64s) -> None:
+        """Keep these of the running targets' solutions."""
+        for a in which:
+            features, values = solved.weights.row(int(a))
+            self.best_weights[self.running[a]] = (features.copy(), values.copy())
 
-    def drop_ended(self, i: int) -> None:
+    def drop_ended(self, i: int, solved: Solved, scorer: BlockScorer, end_early: bool) -> None:
         """Paths end where they turned, and where a lambda was not solved: smaller ones are only
         harder (glmnet ends there too)."""
         run = self.running
-        ended = self.status[run] != Status.CONVERGED
-        if self.config.end_early:
-            ended |= path_has_turned(
-                i + 1, self.best[run], self.weight_nz[run], self.lambdas[:, run]
-            )
+        ended = solved.status != Status.CONVERGED
+        if end_early:
+            nonzero = solved.weights.counts()
+            lambdas, rises = self.lambdas[:, run], scorer.rises()
+            ended |= path_has_turned(i + 1, self.best[run], nonzero, lambdas, rises)
         self.running = run[~ended]
 
-    def best_lambda(self) -> Float64s:
-        """Lambda of the least validation error (t,), in the units of y."""
-        best: Float64s = np.take_along_axis(self.lambdas, self.best[None], axis=0)[0] * self.rms
-        return best
+
+def target_blocks(n_targets: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` targets."""
+    for start in range(0, n_targets, size):
+        yield slice(start, min(start + size, n_targets))
+
+
+def as_arrays(result: PathResult) -> dict[str, NDArray[Any]]:
+    """A result as named arrays, for a file."""
+    log = {name: getattr(result.log, name) for name in PathLog.names()}
+    return log | {f"weights_{name}": value for name, value in result.weights._asdict().items()}
+
+
+def from_arrays(arrays: dict[str, NDArray[Any]]) -> PathResult:
+    """The result that :func:`as_arrays` took apart."""
+    log = PathLog(**{name: arrays[name] for name in PathLog.names()})
+    return PathResult(log, SparseRows(*(arrays[f"weights_{name}"] for name in SparseRows._fields)))

@@ -71,7 +71,7 @@ class Datamodels:
 
         One mask (n_train,) gives one row of outputs (n_targets,).
         """
-        x = np.asarray(masks)
+        x = as_numpy(masks)
         if x.ndim not in (1, 2) or x.shape[-1] != self.n_train_examples:
             raise InputError(
                 f"masks have shape {x.shape}; these datamodels take {self.n_train_examples} "
@@ -79,6 +79,33 @@ class Datamodels:
             )
         predictions: NDArray[np.float32] = x.astype(np.float32) @ self.weight + self.bias
         return predictions
+
+    def residuals(self, masks: ArrayLike, outputs: ArrayLike) -> NDArray[np.float64]:
+        """Outputs (n, n_targets) minus what is predicted from ``masks`` (n, n_train)."""
+        predicted = self.predict(masks)
+        y = as_numpy(outputs)
+        if y.ndim == 1 and predicted.ndim == 2 and self.n_targets == 1:
+            y = y[:, None]
+        if y.shape != predicted.shape:
+            raise InputError(
+                f"outputs have shape {y.shape}; of these masks and datamodels they have "
+                f"{predicted.shape}"
+            )
+        residual: NDArray[np.float64] = y.astype(np.float64) - predicted
+        return residual
+
+    def score(self, masks: ArrayLike, outputs: ArrayLike) -> NDArray[np.float64]:
+        """R^2 of each target (n_targets,): 1 - mean squared residual / variance of the outputs.
+
+        NaN for an output that does not vary. Give models that took no part in the fit.
+        """
+        residual = np.atleast_2d(self.residuals(masks, outputs))
+        y = as_numpy(outputs).astype(np.float64).reshape(residual.shape)
+        spread = ((y - y.mean(axis=0)) ** 2).mean(axis=0)
+        left = (residual**2).mean(axis=0)
+        share = np.full(len(left), np.nan)
+        np.divide(left, spread, out=share, where=spread > 0)
+        return 1 - share
 
     def top(self, target: int, k: int) -> TopExamples:
         """At most ``k`` training examples that raise output ``target`` most, and ``k`` that lower
@@ -99,7 +126,9 @@ class Datamodels:
 
         arrays = {key: np.ascontiguousarray(getattr(self, key)) for key in _KEYS}
         with new_file(Path(path)) as temporary:
-            torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, temporary)
+            tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+            with temporary.open("wb") as file:  # by its name, the bytes would depend on it
+                torch.save(tensors, file)
 
     @classmethod
     def load(
@@ -130,6 +159,16 @@ class Datamodels:
         weight = self.weight * inverse[:, None]
         bias = self.bias - mean @ weight
         return Datamodels(weight.astype(np.float32), bias.astype(np.float32), self.lam)
+
+
+def as_numpy(values: Any) -> NDArray[Any]:
+    """An array of anything that numpy takes, and of torch tensors on any device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        return np.asanyarray(values)
+    except ValueError as error:  # a list of lists of different lengths
+        raise InputError(f"this makes no array: {error}") from None
 
 
 def top_examples(weights: NDArray[Any], k: int) -> TopExamples:
@@ -186,7 +225,7 @@ def _load_without_code(path: Path) -> Any:
 def _as_masks(masks: "ArrayLike | str | os.PathLike[str]", n_train: int) -> NDArray[Any]:
     if isinstance(masks, str | os.PathLike):
         masks = open_map(Path(masks))
-    array = np.asanyarray(masks)
+    array = as_numpy(masks)
     if array.ndim != 2 or array.shape[1] != n_train or not len(array):
         raise InputError(
             f"masks have shape {array.shape}; give the training rows, (models, {n_train})"
