@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from datamodels import Datamodels
+from datamodels.regression.compute_datamodels import main
 from datamodels.regression.logs import read_logs
+from datamodels.regression.results import Results
 from datamodels.regression.run_config import RunConfig
 from datamodels.regression.write_dataset import write_dataset
 from tests.conftest import assert_fails
@@ -160,6 +162,120 @@ def test_constant_columns_and_targets_are_warnings(compute, folder, tmp_path):
     assert not saved["weight"][[3, 7]].any()
     assert not saved["weight"][:, 2].any()
     assert saved["bias"][2] == 4.5
+
+
+def test_the_summary_tells_what_was_made(compute, tmp_path):
+    result = compute()
+    assert "engine: cpu (the table of all pairs fits in memory)" in result.stderr
+    first, *lines, last = result.stdout.splitlines()
+    assert first == "4 datamodels of 20 training examples, from 80 + 20 models"
+    assert [line.split("  ")[1] for line in lines] == [
+        "lambda", "non-zero weights", "validation R2", "largest relative gap", "seconds"]  # fmt: skip
+    assert last == f"wrote {tmp_path / 'out' / 'datamodels.pt'}"
+
+
+def test_results_say_the_options_and_the_engine_but_not_the_memory(compute, tmp_path):
+    compute()
+    config = RunConfig.read(tmp_path / "out")
+    assert config.fit.engine == "cpu"
+    assert config.engine_reason == "the table of all pairs fits in memory"
+    assert config.fit.memory_gb is config.fit.target_block is None
+    for path in tmp_path.rglob("*"):
+        assert "unfinished" not in str(path)
+
+
+# --- a file of moments ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(run_here, folder, tmp_path):
+    """``here("out", "--cfg.k=5", ...)``: the command in this process; the results it left."""
+
+    def run_compute(out, *options, num_train=80, num_val=20, fails=False):
+        val = [] if num_val is None else [f"--data.num_val={num_val}"]
+        result = run_here(
+            main, f"--data.data_path={folder}", f"--data.num_train={num_train}", *val,
+            "--cfg.k=20", "--cfg.eps=0.01", f"--cfg.out_dir={tmp_path / out}", *options,
+        )  # fmt: skip
+        assert bool(result.returncode) == fails, result.stderr
+        return result.stderr if fails else Results.read(tmp_path / out)
+
+    return run_compute
+
+
+def assert_same_results(one, other):
+    np.testing.assert_allclose(one.final["lambda"], other.final["lambda"], rtol=1e-9)
+    np.testing.assert_allclose(one.datamodels.weight, other.datamodels.weight, atol=1e-5)
+    np.testing.assert_allclose(one.datamodels.bias, other.datamodels.bias, atol=1e-4)
+
+
+MOMENTS = "--cfg.moments=m.npz"
+
+
+@pytest.mark.parametrize("options", [[], ["--cfg.folds=3"], ["--cfg.lam=0.1"]])
+def test_a_file_of_moments_is_made_and_used_again(here, tmp_path, options):
+    num_val = None if options else 20
+    made = here("made", MOMENTS, *options, num_val=num_val)
+    content = (tmp_path / "m.npz").read_bytes()
+    used = here("used", MOMENTS, *options, num_val=num_val)
+    for one, other in ((made.path, used.path), (made.final, used.final)):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    np.testing.assert_array_equal(made.datamodels.weight, used.datamodels.weight)
+    assert (tmp_path / "m.npz").read_bytes() == content
+    assert_same_results(made, here("without", *options, num_val=num_val))
+
+
+def test_moments_serve_other_targets_paths_and_validation_rows(here):
+    here("first", MOMENTS)
+    for i, options in enumerate(
+        (["--data.target_start_ind=1", "--data.target_end_ind=3"],
+         ["--cfg.k=7", "--cfg.eps=0.1"], ["--data.seed=9"], ["--cfg.rule=min", "--cfg.tol=1e-5"],
+         ["--cfg.use_bias=0"], ["--cfg.estimator=ridge"])
+    ):  # fmt: skip
+        assert_same_results(here(f"with{i}", MOMENTS, *options), here(f"without{i}", *options))
+
+
+def test_rows_trained_since_are_added_to_the_moments(here):
+    for folds in ([], ["--cfg.folds=3"]):
+        name, num_val = f"--cfg.moments=m{len(folds)}.npz", None if folds else 20
+        here(f"first{len(folds)}", name, *folds, num_train=50, num_val=num_val)
+        more = here(f"more{len(folds)}", name, *folds, num_train=90, num_val=num_val)
+        anew = here(f"anew{len(folds)}", *folds, num_train=90, num_val=num_val)
+        assert_same_results(more, anew)
+        again = here(f"again{len(folds)}", name, *folds, num_train=90, num_val=num_val)
+        np.testing.assert_array_equal(more.datamodels.weight, again.datamodels.weight)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "needle"),
+    [
+        ([], {"num_train": 60}, "rows that the fit does not use"),
+        (["--cfg.folds=3"], {"options": ["--cfg.folds=4"]}, "folds=3, seed=0"),
+        (["--cfg.folds=3"], {"options": ["--cfg.folds=3", "--data.seed=1"]}, "seed=1"),
+        ([], {"options": ["--cfg.folds=3"]}, "made without folds"),
+        (["--cfg.groups=init"], {}, "groups=init"),
+        ([], {"options": ["--cfg.groups=init"]}, "groups=None"),
+        ([], {"change": "masks"}, "other data"),
+        ([], {"change": "margins"}, "other data"),
+        ([], {"options": ["--cfg.engine=few_rows"]}, "uses no file"),
+    ],
+)
+def test_moments_of_something_else_are_refused(here, folder, tmp_path, first, then, needle):
+    np.save(folder / "init.npy", np.arange(N) % 3)
+    num_val = None if any("folds" in option for option in first) else 20
+    here("first", MOMENTS, *first, num_val=num_val)
+    content = (tmp_path / "m.npz").read_bytes()
+    if key := then.pop("change", None):
+        array = np.load(folder / f"{key}.npy")
+        np.save(folder / f"{key}.npy", array[::-1].copy())
+    options = then.pop("options", [])
+    num_val = None if any("folds" in option for option in options) else 20
+    num_train = then.pop("num_train", 80)
+    said = here("then", MOMENTS, *options, num_val=num_val, num_train=num_train, fails=True)
+    assert needle in said
+    assert (tmp_path / "m.npz").read_bytes() == content
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "m.npz", "store"]
 
 
 def save(folder, **arrays):

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# From a store of CIFAR-10 models to datamodels, run from the root of the repository:
+#
+#     bash examples/cifar10/example_reg.sh STORE [OUT]
+#
+# STORE holds masks (models, 50000) and margins (models, 10000). OUT (STORE/regression by default)
+# gets reg_data.beton and reg_results/.
+set -euo pipefail
+
+tmp_dir=${1:?"usage: bash examples/cifar10/example_reg.sh STORE [OUT]"}
+out_dir=${2:-$tmp_dir/regression}
+here=$(dirname "$0")
+mkdir -p "$out_dir"
+
+if [ ! -e "$out_dir/reg_data.beton" ]; then
+    python -m datamodels.regression.write_dataset \
+        --cfg.data_dir="$tmp_dir" \
+        --cfg.out_path="$out_dir/reg_data.beton" \
+        --cfg.y_name=margins \
+        --cfg.x_name=masks
+fi
+
+python -m datamodels.regression.compute_datamodels \
+    -C "$here/regression_config.yaml" \
+    --data.data_path="$out_dir/reg_data.beton" \
+    --cfg.out_dir="$out_dir/reg_results"
