@@ -74,8 +74,9 @@ class MomentAccumulator:
         y = block.outputs - self._shift  # (b, t) float64
         self._n += len(y)
         self._x.add(block.masks, y, self._xy)
-        self._sum_y += y.sum(axis=0)
-        self._sum_yy += np.einsum("bt,bt->t", y, y)
+        sum_y, sum_yy = _sums(y)
+        self._sum_y += sum_y
+        self._sum_yy += sum_yy
         if block.groups is not None:
             self._groups.add(block.groups, block.masks, y)
 
@@ -126,6 +127,13 @@ def _as_floats(masks: _Masks, first: NDArray[Any] | None) -> "_FloatMasks":
     """Sums that go on from counts, or begin at the ``first`` row."""
     shift = masks.shift if first is None else first.astype(np.float64)
     return _FloatMasks(masks.table(), masks.sum_x, masks.squares_x, shift)
+
+
+def _sums(y: Float64s) -> tuple[Float64s, Float64s]:
+    """Sums (t,) of y and of y^2, of each target to the bit what they are among others."""
+    if y.shape[1] > 1:
+        return y.sum(axis=0), np.einsum("bt,bt->t", y, y)
+    return np.cumsum(y, axis=0)[-1], np.cumsum(y * y, axis=0)[-1]  # sum adds a lone one pairwise
 
 
 class _FloatMasks:

@@ -23,7 +23,7 @@ SHARES = {"packed": 1.0, "opened on the way": 0.25, "opened": 0.0}
 @pytest.fixture(params=SHARES)
 def share(request, monkeypatch):
     """Runs a test with packed members, with all features, and with a change on the way."""
-    monkeypatch.setattr(cpu, "OPEN_SHARE", SHARES[request.param])
+    monkeypatch.setattr(cpu, "open_share", lambda *_: SHARES[request.param])
     return request.param
 
 
