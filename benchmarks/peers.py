@@ -200,6 +200,7 @@ def ours(
     As for the peers, the Gram matrix is there when the clock starts. ``lambdas`` (k, t)."""
     import numba
 
+    from datamodels.regression.engines.build import FLOAT32_TOL
     from datamodels.regression.engines.contract import Limits
     from datamodels.regression.engines.cpu import CpuEngine
     from datamodels.regression.moment_pass import moments_of
@@ -208,7 +209,7 @@ def ours(
 
     numba.set_num_threads(threads)
     problem = standardize(moments_of(ArraySource(masks, outputs), np.arange(len(masks))))
-    engine = CpuEngine(problem.gram())
+    engine = CpuEngine(problem.gram(np.float32 if tol >= FLOAT32_TOL else np.float64))
     units = problem.units(slice(None))
     every = np.arange(problem.n_targets)
     began = time.perf_counter()

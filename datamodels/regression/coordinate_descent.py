@@ -61,12 +61,15 @@ _MEMBERS_SHARE = 0.9
 _JOIN_SHARE = 0.9
 
 
+Gram = NDArray[Any]  # float32 or float64
+
+
 class Problem(NamedTuple):
     """What is given: G for all targets, and penalties for all (f = 1) or for each (f = t)."""
 
     n: int  # rows that G was formed from
-    gram: NDArray[np.float32]  # (p, p)
-    diagonal: NDArray[np.float32]  # (p,) side by side, where sweeps read it
+    gram: Gram  # (p, p)
+    diagonal: Gram  # (p,) side by side, where sweeps read it
     c: Float64s  # (t, p)
     yy: Float64s  # (t,) 1, or 0 for a constant target
     penalty: Float64s  # (f, p) v; 0 where it is infinite
@@ -107,7 +110,7 @@ class State(NamedTuple):
     last_g: Float64s  # (t, p)
     members: Int64s  # (t, p) the first n_members of them; free ones come first
     is_member: NDArray[np.bool_]  # (t, p)
-    packed: NDArray[np.float32]  # (t, m^2) G of the members, for up to m of them
+    packed: Gram  # (t, m^2) G of the members, for up to m of them
 
 
 @njit(**_INNER, inline="always")
@@ -158,7 +161,7 @@ def _gap(fit, lam, inverse, g):  # type: ignore[no-untyped-def]
 
 @njit(**_INNER, fastmath=_FAST)
 def _apply(gram, rows, deltas, g):  # type: ignore[no-untyped-def]
-    """g <- g - sum_b delta_b G[row_b]. g is float64 and the sum of a batch float32: its
+    """g <- g - sum_b delta_b G[row_b]. g is float64 and the sum of a batch of the dtype of G: its
     rounding is relative to the changes, not to g, so g does not drift over a long path."""
     r0, r1, r2, r3 = gram[rows[0]], gram[rows[1]], gram[rows[2]], gram[rows[3]]
     r4, r5, r6, r7 = gram[rows[4]], gram[rows[5]], gram[rows[6]], gram[rows[7]]
@@ -174,7 +177,7 @@ def _apply(gram, rows, deltas, g):  # type: ignore[no-untyped-def]
 def _apply_all(gram, rows, deltas, g):  # type: ignore[no-untyped-def]
     """``_apply`` for any number of rows."""
     batch = np.empty(_TOGETHER, np.int64)
-    batch_deltas = np.empty(_TOGETHER, np.float32)
+    batch_deltas = np.empty(_TOGETHER, gram.dtype)
     for start in range(0, len(rows), _TOGETHER):
         for b in range(_TOGETHER):
             inside = start + b < len(rows)
@@ -209,8 +212,8 @@ def _relaxed(before, new, relax):  # type: ignore[no-untyped-def]
 def _sweep(gram, diagonal, penalty, lam, relax, features, w, g):  # type: ignore[no-untyped-def]
     """Move ``features`` one after the other; g is brought up to date for some at a time."""
     batch = np.empty(_TOGETHER, np.int64)
-    deltas = np.empty(_TOGETHER, np.float32)
-    mutual = np.empty((_TOGETHER, _TOGETHER), np.float32)
+    deltas = np.empty(_TOGETHER, gram.dtype)
+    mutual = np.empty((_TOGETHER, _TOGETHER), gram.dtype)
     for start in range(0, len(features), _TOGETHER):
         size = min(_TOGETHER, len(features) - start)
         for b in range(_TOGETHER):
@@ -243,7 +246,7 @@ def _fit_free(gram, free, cholesky, w, g):  # type: ignore[no-untyped-def]
         for b in range(a + 1, size):
             change[a] -= cholesky[b, a] * change[b]
         change[a] /= cholesky[a, a]
-    deltas = change.astype(np.float32)
+    deltas = change.astype(gram.dtype)
     for a in range(size):
         w[free[a]] += deltas[a]
     _apply_all(gram, free, deltas, g)
@@ -310,7 +313,7 @@ def _extrapolate(gram, ratio, members, w, g, last_w, last_g):  # type: ignore[no
         g[k] += ratio * (g_k - last_g[k])
         last_g[k] = g_k
     crossed = np.empty(len(members) + 1, np.int64)
-    deltas = np.empty(len(members) + 1, np.float32)
+    deltas = np.empty(len(members) + 1, gram.dtype)
     n_crossed = 0
     for j in members:
         w_j = w[j]
@@ -365,7 +368,7 @@ def _take_changes(gram, members, w_members, w, g):  # type: ignore[no-untyped-de
     """Change w (p,) into the members' weights w_members, and g (p,) by as much."""
     before = w[members]
     changed = np.flatnonzero(w_members != before)
-    deltas = (w_members[changed] - before[changed]).astype(np.float32)
+    deltas = (w_members[changed] - before[changed]).astype(gram.dtype)
     for a in range(len(changed)):  # by just what is applied to g
         b = changed[a]
         w[members[b]] = 0.0 if w_members[b] == 0 else before[b] + deltas[a]

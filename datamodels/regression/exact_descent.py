@@ -19,30 +19,23 @@ import numpy as np
 from numba import njit, prange
 
 # Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
-_FAST = {"contract", "reassoc", "nsz"}
+FAST = {"contract", "reassoc", "nsz"}
 
 # Sweeps between attempts to solve directly on a support of s features, and steps in an attempt:
 # one factorization, s^3 / 3 operations, and a few times s^2 for each step.
 _DIRECT_EVERY = 64
 _MAX_DIRECT = 256
 _LARGEST_DIRECT = 3_000  # s: 9e9 operations; larger supports are left to the sweeps
-_LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
+LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
 
 # Rounding away from zero must cost this much less than the nearest value does: see _round_in_turn.
 _MUCH_LESS = 0.25
 
 
-@njit(cache=True, inline="always")
-def _soft(u, lam):  # type: ignore[no-untyped-def]
-    """Soft threshold; soft(u, lam) / d is the argmin over v of d v^2 / 2 - u v + lam |v|."""
-    if u > lam:
-        return u - lam
-    if u < -lam:
-        return u + lam
-    return 0.0
 
 
-@njit(cache=True, fastmath=_FAST)
+
+@njit(cache=True, fastmath=FAST)
 def _row_factors(factors, t):  # type: ignore[no-untyped-def]
     """Penalty factors of target t, out of its own row or the one of all."""
     return factors[t if len(factors) > 1 else 0]
@@ -65,12 +58,7 @@ def _parted(values):  # type: ignore[no-untyped-def]
     return places[:zeros], places[zeros:]
 
 
-@njit(cache=True)
-def _drop_place(places, at, size):  # type: ignore[no-untyped-def]
-    """Close the gap of one of the first ``size`` places; returns how many are left."""
-    for a in range(at, size - 1):
-        places[a] = places[a + 1]
-    return size - 1
+
 
 
 @njit(cache=True)
@@ -82,175 +70,37 @@ def _taken(values, places):  # type: ignore[no-untyped-def]
     return taken
 
 
-@njit(cache=True, fastmath=_FAST)
-def _gap_of_parts(yy, cw, wg, excess, penalty, steepest):  # type: ignore[no-untyped-def]
-    """Duality gap from c.w, w.g, sum_j lambda_j |w_j| and max_j |g_j| / lambda_j at the dual's
-    weights, and the excess of r'r/n at the primal's: also returns that r'r/n."""
-    yr = yy - cw
-    rr = yr - wg
-    s = min(1.0, 1.0 / steepest) if steepest > 0 else 1.0
-    return 0.5 * (rr + excess) + penalty - (s * yr - 0.5 * s * s * rr), rr + excess
 
 
-@njit(cache=True, fastmath=_FAST)
-def _active_gap(yy, c, g, lam, w):  # type: ignore[no-untyped-def]
-    """Duality gap of the problem of the active features alone, all lam > 0."""
-    cw, wg, penalty, steepest = 0.0, 0.0, 0.0, 0.0
-    for j in range(len(w)):
-        cw += c[j] * w[j]
-        wg += w[j] * g[j]
-        penalty += lam[j] * abs(w[j])
-        steepest = max(steepest, abs(g[j]) / lam[j])
-    return _gap_of_parts(yy, cw, wg, 0.0, penalty, steepest)[0]
 
 
-@njit(cache=True, fastmath=_FAST)
-def _extend_factor(gram, support, factor, done):  # type: ignore[no-untyped-def]
-    """Continue the Cholesky factor of gram[support, support] (s, s) from row ``done``.
-
-    Returns s, or the first row that depends on those before it; the factor of these, and the
-    row's own part of it, are then in place (lower triangle).
-    """
-    for i in range(done, len(support)):
-        row, of_row = factor[i], gram[support[i]]
-        for j in range(i):
-            total = of_row[support[j]]
-            other = factor[j]
-            for k in range(j):
-                total -= row[k] * other[k]
-            row[j] = total / other[j]
-        total = of_row[support[i]]
-        for k in range(i):
-            total -= row[k] * row[k]
-        if total <= _LEAST_PIVOT * of_row[support[i]]:
-            return i
-        row[i] = np.sqrt(total)
-    return len(support)
 
 
-@njit(cache=True, fastmath=_FAST)
-def _drop_from_factor(factor, place, done):  # type: ignore[no-untyped-def]
-    """Make the factor of ``done`` features that of all but the one at ``place``: without its row,
-    the rows below have one entry too many each, which rotations of two columns take away."""
-    cosine, sine = np.empty(done), np.empty(done)
-    for i in range(place, done - 1):
-        row = factor[i]
-        for k in range(i + 2):
-            row[k] = factor[i + 1, k]
-        for k in range(place, i):
-            left, right = row[k], row[k + 1]
-            row[k] = cosine[k] * left + sine[k] * right
-            row[k + 1] = cosine[k] * right - sine[k] * left
-        length = np.hypot(row[i], row[i + 1])
-        cosine[i], sine[i] = row[i] / length, row[i + 1] / length
-        row[i] = length
 
 
-@njit(cache=True, fastmath=_FAST)
-def _forward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L^-1 b, with the first len(b) rows of L."""
-    for i in range(len(b)):
-        total = b[i]
-        for k in range(i):
-            total -= factor[i, k] * b[k]
-        b[i] = total / factor[i, i]
 
 
-@njit(cache=True, fastmath=_FAST)
-def _backward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L'^-1 b, with the first len(b) rows of L."""
-    for i in range(len(b) - 1, -1, -1):
-        b[i] /= factor[i, i]
-        known = b[i]
-        for k in range(i):
-            b[k] -= factor[i, k] * known
 
 
-@njit(cache=True, fastmath=_FAST)
-def _direction(factor, done, c, lam, w, support):  # type: ignore[no-untyped-def]
-    """Where the weights on the support (s,) should go, and how far at most.
-
-    To the exact solution with the signs kept, by a step of 1; where a feature of the support
-    depends on others (row ``done`` < s of the factor), along the change that leaves all
-    predictions as they are and sum_j lam_j |w_j| no larger, as far as it goes.
-    """
-    size = len(support)
-    direction = np.zeros(size)
-    if done == size:
-        for a in range(size):
-            j = support[a]
-            direction[a] = c[j] - lam[j] * np.sign(w[j])
-        _forward(factor, direction)
-        _backward(factor, direction)
-        for a in range(size):
-            direction[a] -= w[support[a]]
-        return direction, 1.0
-    for a in range(done):
-        direction[a] = factor[done, a]
-    _backward(factor, direction[:done])
-    direction[done] = -1.0
-    slope = 0.0
-    for a in range(done + 1):
-        j = support[a]
-        slope += lam[j] * np.sign(w[j]) * direction[a]
-    if slope > 0:
-        for a in range(done + 1):
-            direction[a] = -direction[a]
-    return direction, np.inf
 
 
-@njit(cache=True, fastmath=_FAST)
-def _move(w, support, direction, step):  # type: ignore[no-untyped-def]
-    """Move w along ``direction`` by ``step``, or up to the first sign that would change: that
-    weight becomes zero. Returns its place in the support (-1: none), or -2 for a step of no end."""
-    first = -1
-    for a in range(len(support)):
-        before = w[support[a]]
-        if before * direction[a] < 0 and -before / direction[a] <= step:
-            step, first = -before / direction[a], a
-    if not np.isfinite(step):
-        return -2
-    for a in range(len(support)):
-        w[support[a]] += step * direction[a]
-    if first >= 0:
-        w[support[first]] = 0.0
-    return first
 
 
-@njit(cache=True, fastmath=_FAST)
-def _fill_gradient(gram, c, w, g):  # type: ignore[no-untyped-def]
-    """g <- c - G w."""
-    for k in range(len(g)):
-        g[k] = c[k]
-    for j in range(len(w)):
-        if w[j] != 0:
-            row = gram[j]
-            for k in range(len(g)):
-                g[k] -= w[j] * row[k]
 
 
-@njit(cache=True, fastmath=_FAST)
-def _solve_directly(gram, c, lam, w, g):  # type: ignore[no-untyped-def]
-    """Solve for the weights on their support (feature-sign search, Lee, Battle, Raina, Ng, NIPS
-    2006): a step to the exact solution ends at the first weight that would change its sign, and
-    is repeated without that weight. The objective falls along the way."""
-    support = _parted(w)[1]
-    size, done = len(support), 0
-    factor = np.empty((size, size))
-    for _ in range(_MAX_DIRECT):
-        done = _extend_factor(gram, support[:size], factor, done)
-        direction, step = _direction(factor, done, c, lam, w, support[:size])
-        first = _move(w, support[:size], direction, step)
-        if first < 0:
-            break
-        if first < done:
-            _drop_from_factor(factor, first, done)
-            done -= 1
-        size = _drop_place(support, first, size)
-    _fill_gradient(gram, c, w, g)
 
 
-@njit(cache=True, fastmath=_FAST)
+
+
+
+
+
+
+
+
+
+
+@njit(cache=True, fastmath=FAST)
 def _descend(gram, yy, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untyped-def]
     """Coordinate descent until gap <= tol; returns the sweeps made.
 
@@ -258,14 +108,14 @@ def _descend(gram, yy, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untype
     converge slowly on it: every so often the weights on the support are solved for directly.
     """
     for sweep in range(max_sweeps):
-        if _active_gap(yy, c, g, lam, w) <= tol:
+        if gram_gap(yy, c, g, lam, w) <= tol:
             return sweep
         if sweep % _DIRECT_EVERY == _DIRECT_EVERY - 1 and np.count_nonzero(w) <= _LARGEST_DIRECT:
             _solve_directly(gram, c, lam, w, g)
         for j in range(len(w)):
             if gram[j, j] == 0:
                 continue
-            new = _soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
+            new = soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
             delta = new - w[j]
             if delta != 0:
                 w[j] = new
@@ -275,7 +125,7 @@ def _descend(gram, yy, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untype
     return max_sweeps
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _round_in_turn(gram, lam, scale, w, g):  # type: ignore[no-untyped-def]
     """Move each weight to a value whose raw weight w_j scale_j is a float32. Done one after the
     other, each makes up for the rounding of those before.
@@ -291,7 +141,7 @@ def _round_in_turn(gram, lam, scale, w, g):  # type: ignore[no-untyped-def]
     for j in range(len(w)):
         if w[j] == 0:
             continue
-        exact = _soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
+        exact = soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
         raw = np.float32(exact * scale[j])
         away = np.nextafter(raw, np.float32(np.copysign(np.inf, exact)))
         loss = norm / lam[j] * (abs(exact) - abs(raw / scale[j]))
@@ -310,21 +160,16 @@ def _independent(gram, free):  # type: ignore[no-untyped-def]
     kept, size, done = free.copy(), len(free), 0
     factor = np.empty((size, size))
     while True:
-        done = _extend_factor(gram, kept[:size], factor, done)
+        done = extend_factor(gram, kept[:size], factor, done)
         if done == size:
             return kept[:size], factor
-        size = _drop_place(kept, done, size)
+        size = drop_place(kept, done, size)
 
 
-@njit(cache=True, fastmath=_FAST)
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for k in range(len(a)):
-        total += a[k] * b[k]
-    return total
 
 
-@njit(cache=True, fastmath=_FAST)
+
+@njit(cache=True, fastmath=FAST)
 def _project_out(gram, c, rest, kept, factor):  # type: ignore[no-untyped-def]
     """The problem of features ``rest`` with features ``kept`` projected out.
 
@@ -333,22 +178,22 @@ def _project_out(gram, c, rest, kept, factor):  # type: ignore[no-untyped-def]
     """
     size, n_kept = len(rest), len(kept)
     half, half_c = np.empty((size, n_kept)), _taken(c, kept)
-    _forward(factor, half_c)
+    forward(factor, half_c)
     reduced, reduced_c = np.empty((size, size)), np.empty(size)
     for a in range(size):
         for b in range(n_kept):
             half[a, b] = gram[rest[a], kept[b]]
-        _forward(factor, half[a])
-        reduced_c[a] = c[rest[a]] - _dot(half[a], half_c)
+        forward(factor, half[a])
+        reduced_c[a] = c[rest[a]] - dot(half[a], half_c)
         for b in range(a + 1):
-            value = gram[rest[a], rest[b]] - _dot(half[a], half[b])
+            value = gram[rest[a], rest[b]] - dot(half[a], half[b])
             reduced[a, b] = reduced[b, a] = value
-        if reduced[a, a] <= _LEAST_PIVOT * gram[rest[a], rest[a]]:
+        if reduced[a, a] <= LEAST_PIVOT * gram[rest[a], rest[a]]:
             reduced[a, a] = 0.0
-    return reduced, reduced_c, 1 - _dot(half_c, half_c), half, half_c
+    return reduced, reduced_c, 1 - dot(half_c, half_c), half, half_c
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _solve_unpenalized(factor, half, half_c, w_rest, scale):  # type: ignore[no-untyped-def]
     """w_0 = G_00^-1 (c_0 - G_0B w_B), that with float32 raw weights, and d'G_00 d of their
     difference d: what r'r/n is larger by for the rounding."""
@@ -356,7 +201,7 @@ def _solve_unpenalized(factor, half, half_c, w_rest, scale):  # type: ignore[no-
     for a in range(len(w_rest)):
         for k in range(len(exact)):
             exact[k] -= w_rest[a] * half[a, k]
-    _backward(factor, exact)
+    backward(factor, exact)
     rounded = np.empty(len(exact))
     for k in range(len(exact)):
         rounded[k] = np.float32(exact[k] * scale[k]) / scale[k]
@@ -376,7 +221,7 @@ def _solve_one(gram, c, lam, scale, tol, max_sweeps, w, dual):  # type: ignore[n
     free, rest = _parted(lam)
     if len(free) == 0:
         g = np.empty(len(w))
-        _fill_gradient(gram, c, w, g)
+        fill_gradient(gram, c, w, g)
         made = _descend(gram, 1.0, c, lam, tol, max_sweeps, w, g)
         _round_in_turn(gram, lam, scale, w, g)
         for a in range(len(w)):
@@ -389,7 +234,7 @@ def _solve_one(gram, c, lam, scale, tol, max_sweeps, w, dual):  # type: ignore[n
     for a in range(len(rest)):
         if reduced[a, a] == 0:
             w_rest[a] = 0.0
-    _fill_gradient(reduced, reduced_c, w_rest, g)
+    fill_gradient(reduced, reduced_c, w_rest, g)
     made = _descend(reduced, yy, reduced_c, lam_rest, tol, max_sweeps, w_rest, g)
     _round_in_turn(reduced, lam_rest, scale_rest, w_rest, g)
     exact, rounded, excess = _solve_unpenalized(factor, half, half_c, w_rest, _taken(scale, kept))
@@ -441,7 +286,7 @@ def solve_active(  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _judge(c, g, lam, factors, feature, value, dual, excess):  # type: ignore[no-untyped-def]
     """Gap and r'r/n of one target: see ``certify``."""
     cw, wg, penalty, steepest, infeasible = 0.0, 0.0, 0.0, 0.0, 0.0

@@ -20,7 +20,12 @@ from numpy.typing import NDArray
 from datamodels.errors import UsageError
 from datamodels.regression.baselines_final import baseline_fit
 from datamodels.regression.blocks import Int64s
-from datamodels.regression.engines.build import gram_engine, row_engine
+from datamodels.regression.engines.build import (
+    FLOAT32_TOL,
+    gram_engine,
+    needs_exact_gram,
+    row_engine,
+)
 from datamodels.regression.exact_problem import ExactProblem
 from datamodels.regression.final_fit import FinalFit, joined, refit
 from datamodels.regression.fit_config import FitConfig
@@ -119,6 +124,7 @@ def plan_of(data: FitData, config: FitConfig) -> Plan:
         n_targets=data.n_targets,
         mask_bytes=data.source.mask_dtype.itemsize,
         n_tables=2 if split.is_folds else 1,
+        exact_gram=config.tol < FLOAT32_TOL,
     )
     zeros = data.penalty_factors().has_zeros
     return make_plan(config, size, zero_factors=zeros, grouped=data.groups is not None)
@@ -197,7 +203,7 @@ def _trials(
         data.groups_key,
         device=config.device if config.device != "cpu" else None,
     )
-    engine = gram_engine(config)
+    engine, exact = gram_engine(config), needs_exact_gram(config)
     if split.n_trials == 1:
         held_out = load(split.held_out[0])
         if moments is None:
@@ -206,12 +212,12 @@ def _trials(
         else:
             everything = maker.make(split.rows, None, 0, moments, all_targets=True).total
             train = with_rows(everything, held_out, -1)
-        return HeldOutTables(train, held_out, engine, config.use_bias)
+        return HeldOutTables(train, held_out, engine, config.use_bias, exact_gram=exact)
     folds = config.folds if split.is_folds else None
     parts = maker.make(
         split.rows, folds, config.seed, moments or keep, all_targets=moments is not None
     )
-    return FoldTables(parts.folds, parts.total, engine, config.use_bias)
+    return FoldTables(parts.folds, parts.total, engine, config.use_bias, exact_gram=exact)
 
 
 def _choose(data: FitData, runner: PathRunner) -> Chosen:

@@ -34,12 +34,14 @@ class Size:
     n_targets: int
     mask_bytes: int  # an element of the masks
     n_tables: int = 1  # tables of pairs that are held at once: 2 with folds
+    exact_gram: bool = False  # a Gram matrix of float64 beside the table
 
     @property
     def table_bytes(self) -> int:
         """All pairs of features: counts, in whose memory the Gram matrix stands, or float64
         products and a float32 Gram matrix."""
-        pair = 4 * self.n_tables if self.mask_bytes == 1 else 8 * self.n_tables + 4
+        gram = 8 if self.exact_gram else 0 if self.mask_bytes == 1 else 4
+        pair = (4 if self.mask_bytes == 1 else 8) * self.n_tables + gram
         return pair * self.n_features**2
 
     @property

@@ -85,16 +85,24 @@ class ArraySource:
 
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], Outputs]:
         which = _slice_if_contiguous(rows)
-        masks, outputs = clean_masks(self._masks[which]), self._outputs[which]
+        masks, outputs = self._masks[which], self._outputs[which]
+        copied = not isinstance(which, slice)
+        masks = clean_masks(masks, out=masks if copied and masks.dtype == np.bool_ else None)
         if np.can_cast(outputs.dtype, np.float32):
             return masks, outputs.astype(np.float32)
         return masks, outputs.astype(np.float64)  # float32 would lose digits
 
 
-def clean_masks(masks: NDArray[Any]) -> NDArray[Any]:
-    """Masks in memory, bools as 0 and 1: a file may hold any byte where numpy reads a bool."""
+def clean_masks(masks: NDArray[Any], out: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    """Masks in memory, bools as 0 and 1: a file may hold any byte where numpy reads a bool.
+
+    Bools are written to ``out`` where that is given: a second array costs more than the reading.
+    """
     masks = np.asarray(masks)
-    return masks.view(np.uint8) != 0 if masks.dtype == np.bool_ else masks
+    if masks.dtype != np.bool_:
+        return masks
+    clean: NDArray[np.bool_] = np.not_equal(masks.view(np.uint8), 0, out=out)
+    return clean
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -85,10 +85,10 @@ class Standardized:
         """c (t, p) in units of each target's rms(y)."""
         return self.correlations(targets) / self.units(targets)[:, None]
 
-    def gram(self) -> NDArray[np.float32]:
+    def gram(self, dtype: Any = np.float32) -> NDArray[Any]:
         """G (p, p), formed in float64 and rounded once; 0 for a constant column."""
         assert self.xx is not None
-        gram = np.empty(self.xx.shape, np.float32)
+        gram = np.empty(self.xx.shape, dtype)
         _fill_gram(self.xx, self.basis, self.scale_inverse, gram)
         return gram
 
@@ -161,4 +161,4 @@ def _fill_gram(xx, basis, scale_inverse, gram):  # type: ignore[no-untyped-def]
             mean = 0.0
             for a in range(q):
                 mean += basis[i, a] * basis[j, a]
-            gram[i, j] = np.float32((xx[i, j] - mean) * (e_i * scale_inverse[j]))
+            gram[i, j] = (xx[i, j] - mean) * (e_i * scale_inverse[j])

@@ -25,7 +25,7 @@ from datamodels.regression.rows_in_memory import RowsInMemory
 from datamodels.regression.scoring import HeldOutMoments, HeldOutRows, Scorer
 from datamodels.regression.standardized import Standardized, standardize
 
-GramEngine = Callable[[NDArray[np.float32]], Engine]
+GramEngine = Callable[[NDArray[Any]], Engine]
 RowEngine = Callable[[RowsInMemory, Int64s], Engine]
 
 
@@ -87,13 +87,20 @@ class RowTrials:
 class _Tables:
     """A table of pairs whose memory is lent to an engine."""
 
-    def __init__(self, moments: Moments, engine: GramEngine, use_bias: bool) -> None:
+    def __init__(
+        self, moments: Moments, engine: GramEngine, use_bias: bool, *, exact_gram: bool = False
+    ) -> None:
+        """``exact_gram``: lend a Gram matrix of float64, beside the counts."""
         self._moments, self._engine, self._use_bias = moments, engine, use_bias
+        self._exact_gram = exact_gram
 
     @contextmanager
     def _lent(self, scorer: Scorer | None) -> Iterator[Trial]:
         assert self._moments.xx is not None
         problem = standardize(self._moments, self._use_bias)
+        if self._exact_gram:
+            yield Trial(problem, self._engine(problem.gram(np.float64)), scorer)
+            return
         table = PairTable(self._moments.xx)
         try:
             yield Trial(problem, self._engine(table.lend_gram(problem)), scorer)
@@ -108,9 +115,15 @@ class HeldOutTables(_Tables):
     """The training rows' table; the held-out rows are in memory, and join it in the end."""
 
     def __init__(
-        self, train: Moments, held_out: RowsInMemory, engine: GramEngine, use_bias: bool
+        self,
+        train: Moments,
+        held_out: RowsInMemory,
+        engine: GramEngine,
+        use_bias: bool,
+        *,
+        exact_gram: bool = False,
     ) -> None:
-        super().__init__(train, engine, use_bias)
+        super().__init__(train, engine, use_bias, exact_gram=exact_gram)
         self._held_out: RowsInMemory | None = held_out
 
     def trial(self, i: int) -> AbstractContextManager[Trial]:  # noqa: ARG002
@@ -141,8 +154,10 @@ class FoldTables(_Tables):
         total: Moments,
         engine: GramEngine,
         use_bias: bool,
+        *,
+        exact_gram: bool = False,
     ) -> None:
-        super().__init__(total, engine, use_bias)
+        super().__init__(total, engine, use_bias, exact_gram=exact_gram)
         self._parts = parts
 
     @contextmanager

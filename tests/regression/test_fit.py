@@ -418,3 +418,16 @@ def test_the_dense_end_of_few_rows_is_solved_in_few_sweeps():
     assert (result.final["status"] == Status.CONVERGED).all()
     assert result.final["weight_nz"].max() > 100
     assert result.final["iterations"].max() < 10_000
+
+
+def test_tight_tolerances_of_the_path_are_met_in_float64(data):
+    """A Gram matrix in float32 holds gaps to some 3e-7."""
+    x, y = data
+    rows = np.arange(N_VAL, N)
+    result = fit(x, y, FitConfig(k=12, eps=1e-2, tol=1e-9, end_early=False))
+    exact = Exact.of(x[rows], y[rows])
+    assert (result.path["gap"] <= 1e-9).all()
+    for t in range(T):
+        weights = exact.sklearn_path(t, result.path["lambda"][:, t], tol=1e-14)
+        mse = ((exact.y[:, [t]] - exact.z @ weights) ** 2).mean(axis=0)
+        np.testing.assert_allclose(result.path["train_mse"][:, t], mse, rtol=1e-5)

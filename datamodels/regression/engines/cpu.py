@@ -6,7 +6,6 @@ most ``MOST_PACKED`` squared, and no more than a few times the square of its non
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datamodels.regression import coordinate_descent
 from datamodels.regression.blocks import Float64s, Int64s
@@ -22,9 +21,10 @@ _LEAST_PIVOT = 1e-5  # of the diagonal: below it, float32 cannot tell a column f
 
 
 class CpuEngine:
-    """Paths of all targets on one Gram matrix G (p, p), in float32."""
+    """Paths of all targets on one Gram matrix G (p, p), float32 or, for gaps that float32 cannot
+    hold, float64."""
 
-    def __init__(self, gram: NDArray[np.float32]) -> None:
+    def __init__(self, gram: coordinate_descent.Gram) -> None:
         self.gram = np.ascontiguousarray(gram)
         self.diagonal = self.gram.diagonal().copy()
 
@@ -115,11 +115,14 @@ def _state_at_zero(problem: Problem) -> State:
         last_g=np.zeros((t, p)),
         members=members,
         is_member=is_member,
-        packed=np.empty((t, problem.most_packed**2), np.float32),  # memory is taken when it is used
+        # memory is taken when it is used
+        packed=np.empty((t, problem.most_packed**2), problem.gram.dtype),
     )
 
 
-def _unpenalized(gram: NDArray[np.float32], factors: Float64s) -> tuple[Int64s, Int64s, Float64s]:
+def _unpenalized(
+    gram: coordinate_descent.Gram, factors: Float64s
+) -> tuple[Int64s, Int64s, Float64s]:
     """Of each row of factors (f, p): unpenalized features that do not depend on one another (f, u),
     how many they are (f,), and the Cholesky factor of their part of G (f, u, u), padded."""
     found = []

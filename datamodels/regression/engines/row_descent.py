@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit, prange
 
 # Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
-_FAST = {"contract", "reassoc", "nsz"}
+FAST = {"contract", "reassoc", "nsz"}
 
 _SUPPORT_SWEEPS = 4  # sweeps over the non-zero weights alone between two over the working set
 
@@ -27,7 +27,7 @@ _SUPPORT_SWEEPS = 4  # sweeps over the non-zero weights alone between two over t
 _DIRECT_EVERY = 8
 _MAX_DIRECT = 256
 _LARGEST_DIRECT = 6_000  # features: 7e10 operations; larger supports are left to the sweeps
-_LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
+LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
 
 # A gap below _ROUNDING (in units of the mean of y^2) that so many rounds do not lower stays.
 _ROUNDING = 1e-12
@@ -36,179 +36,43 @@ _PATIENCE = 4 * _DIRECT_EVERY
 CHUNK = 64  # features looked at together for one that is steep enough
 
 
-@njit(cache=True, inline="always")
-def _soft(u, lam):  # type: ignore[no-untyped-def]
-    """Soft threshold; soft(u, lam) / d is the argmin over v of d v^2 / 2 - u v + lam |v|."""
-    if u > lam:
-        return u - lam
-    if u < -lam:
-        return u + lam
-    return 0.0
+
 
 
 # Loops stand where numpy's slices and index arrays would: these take seconds to compile.
 
 
-@njit(cache=True)
-def _copy(source, target):  # type: ignore[no-untyped-def]
-    for a in range(len(source)):
-        target[a] = source[a]
 
 
-@njit(cache=True)
-def _support_of(w):  # type: ignore[no-untyped-def]
-    """Where w is not zero."""
-    support = np.empty(len(w), np.int64)
-    size = 0
-    for a in range(len(w)):
-        if w[a] != 0:
-            support[size] = a
-            size += 1
-    return support[:size]
 
 
-@njit(cache=True, fastmath=_FAST)
-def _gap_of(rr, yr, penalty, steepest):  # type: ignore[no-untyped-def]
-    """Duality gap from r'r/n, y'r/n, sum_j lambda_j |w_j| and max_j |g_j| / lambda_j."""
-    s = min(1.0, 1.0 / steepest) if steepest > 0 else 1.0
-    return 0.5 * rr + penalty - (s * yr - 0.5 * s * s * rr)
+
+
+
 
 
 # Direct solves on a support
 
 
-@njit(cache=True, fastmath=_FAST)
-def _extend_factor(gram, support, factor, done):  # type: ignore[no-untyped-def]
-    """Continue the Cholesky factor of gram[support, support] (s, s) from row ``done``.
-
-    Returns s, or the first row that depends on those before it; the factor of these, and the
-    row's own part of it, are then in place (lower triangle).
-    """
-    for i in range(done, len(support)):
-        row, of_row = factor[i], gram[support[i]]
-        for j in range(i):
-            other = factor[j]
-            total = 0.0
-            for k in range(j):
-                total += row[k] * other[k]
-            row[j] = (of_row[support[j]] - total) / other[j]
-        total = of_row[support[i]]
-        for k in range(i):
-            total -= row[k] * row[k]
-        if total <= _LEAST_PIVOT * of_row[support[i]]:
-            return i
-        row[i] = np.sqrt(total)
-    return len(support)
 
 
-@njit(cache=True, fastmath=_FAST)
-def _drop_from_factor(factor, place, done):  # type: ignore[no-untyped-def]
-    """Make the factor of ``done`` features that of all but the one at ``place``: without its row,
-    the rows below have one entry too many each, which rotations of two columns take away."""
-    cosine, sine = np.empty(done), np.empty(done)
-    for i in range(place, done - 1):
-        row = factor[i]
-        _copy(factor[i + 1, : i + 2], row)
-        for k in range(place, i):
-            left, right = row[k], row[k + 1]
-            row[k] = cosine[k] * left + sine[k] * right
-            row[k + 1] = cosine[k] * right - sine[k] * left
-        length = np.sqrt(row[i] ** 2 + row[i + 1] ** 2)
-        cosine[i], sine[i] = row[i] / length, row[i + 1] / length
-        row[i] = length
 
 
-@njit(cache=True, fastmath=_FAST)
-def _forward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L^-1 b, with the first len(b) rows of L."""
-    for i in range(len(b)):
-        total = b[i]
-        for k in range(i):
-            total -= factor[i, k] * b[k]
-        b[i] = total / factor[i, i]
 
 
-@njit(cache=True, fastmath=_FAST)
-def _backward(factor, b):  # type: ignore[no-untyped-def]
-    """b <- L'^-1 b, with the first len(b) rows of L."""
-    for i in range(len(b) - 1, -1, -1):
-        b[i] /= factor[i, i]
-        known = b[i]
-        for k in range(i):
-            b[k] -= factor[i, k] * known
 
 
-@njit(cache=True, fastmath=_FAST)
-def _direction(factor, done, c, lam, w, support):  # type: ignore[no-untyped-def]
-    """Where the weights on the support (s,) should go, and how far at most.
-
-    To the exact solution with the signs kept, by a step of 1; where a feature of the support
-    depends on others (row ``done`` < s of the factor), along the change that leaves all
-    predictions as they are and sum_j lambda_j |w_j| no larger, as far as it goes.
-    """
-    size = len(support)
-    direction = np.empty(size)
-    if done == size:
-        for a in range(size):
-            j = support[a]
-            direction[a] = c[j] - lam[j] * np.sign(w[j])
-        _forward(factor, direction)
-        _backward(factor, direction)
-        for a in range(size):
-            direction[a] -= w[support[a]]
-        return direction, 1.0
-    _copy(factor[done, :done], direction)
-    _backward(factor, direction[:done])
-    direction[done] = -1.0
-    slope = 0.0
-    for a in range(done + 1):
-        j = support[a]
-        slope += lam[j] * np.sign(w[j]) * direction[a]
-    for a in range(size):
-        direction[a] = (-direction[a] if slope > 0 else direction[a]) if a <= done else 0.0
-    return direction, np.inf
 
 
-@njit(cache=True, fastmath=_FAST)
-def _move(w, support, direction, step):  # type: ignore[no-untyped-def]
-    """Move w along ``direction`` by ``step``, or up to the first sign that would change: that
-    weight becomes zero. Returns its place in the support; -1: none."""
-    first = -1
-    for a in range(len(support)):
-        before = w[support[a]]
-        if before * direction[a] < 0 and -before / direction[a] <= step:
-            step, first = -before / direction[a], a
-    if not np.isfinite(step):
-        return -1
-    for a in range(len(support)):
-        w[support[a]] += step * direction[a]
-    if first >= 0:
-        w[support[first]] = 0.0
-    return first
 
 
-@njit(cache=True, fastmath=_FAST)
-def _solve_directly(gram, c, lam, w):  # type: ignore[no-untyped-def]
-    """Solve for the weights on their support (feature-sign search, Lee, Battle, Raina, Ng, NIPS
-    2006): a step to the exact solution ends at the first weight that would change its sign, and
-    is repeated without that weight. The objective falls along the way. Returns the steps made."""
-    support = _support_of(w)
-    size, done, steps = len(support), 0, 0
-    factor = np.empty((size, size))
-    for _ in range(_MAX_DIRECT):
-        steps += 1
-        done = _extend_factor(gram, support[:size], factor, done)
-        direction, step = _direction(factor, done, c, lam, w, support[:size])
-        first = _move(w, support[:size], direction, step)
-        if first < 0:
-            break
-        if first < done:
-            _drop_from_factor(factor, first, done)
-            done -= 1
-        size -= 1
-        for a in range(first, size):
-            support[a] = support[a + 1]
-    return steps
+
+
+
+
+
+
+
 
 
 @njit(cache=True)
@@ -221,64 +85,56 @@ def _is_final(gap, tol, least, rounds_since):  # type: ignore[no-untyped-def]
 # Descent from rows
 
 
-@njit(cache=True, fastmath=_FAST)
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(len(a)):
-        total += a[i] * b[i]
-    return total
 
 
-@njit(cache=True, fastmath=_FAST)
-def _subtract(r, weight, column):  # type: ignore[no-untyped-def]
-    for i in range(len(r)):
-        r[i] -= weight * column[i]
+
+
 
 
 @njit(cache=True)
 def _fill_residual(z, at, y, w, r):  # type: ignore[no-untyped-def]
     """r <- y - Z w."""
-    _copy(y, r)
+    copy(y, r)
     for a in range(len(w)):
         if w[a] != 0:
-            _subtract(r, w[a], z[at[a]])
+            subtract(r, w[a], z[at[a]])
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _rows_gap(z, at, lam, y, w, r, g):  # type: ignore[no-untyped-def]
     """g <- Z'r / n, and the duality gap of the working set."""
     n = len(y)
     penalty, steepest = 0.0, 0.0
     for a in range(len(w)):
-        g[a] = _dot(z[at[a]], r) / n
+        g[a] = dot(z[at[a]], r) / n
         penalty += lam[a] * abs(w[a])
         steepest = max(steepest, abs(g[a]) / lam[a])
-    return _gap_of(_dot(r, r) / n, _dot(y, r) / n, penalty, steepest)
+    return gap_of(dot(r, r) / n, dot(y, r) / n, penalty, steepest)
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _rows_step(column, square, lam, before, r):  # type: ignore[no-untyped-def]
     """The new weight of one feature; r follows."""
-    new = _soft(_dot(column, r) / len(r) + square * before, lam) / square
+    new = soft(dot(column, r) / len(r) + square * before, lam) / square
     if new != before:
-        _subtract(r, new - before, column)
+        subtract(r, new - before, column)
     return new
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _rows_direct(z, at, lam, y, w, r):  # type: ignore[no-untyped-def]
     """Solve directly for the weights on their support; returns the steps made."""
-    support = _support_of(w)
+    support = support_of(w)
     size, n = len(support), len(y)
     gram, c = np.empty((size, size)), np.empty(size)
     on_support, lam_support = np.empty(size), np.empty(size)
     for a in range(size):
         on_support[a], lam_support[a] = w[support[a]], lam[support[a]]
         column = z[at[support[a]]]
-        c[a] = _dot(column, y) / n
+        c[a] = dot(column, y) / n
         for b in range(a + 1):
-            gram[a, b] = gram[b, a] = _dot(column, z[at[support[b]]]) / n
-    steps = _solve_directly(gram, c, lam_support, on_support)
+            gram[a, b] = gram[b, a] = dot(column, z[at[support[b]]]) / n
+    steps = solve_directly(gram, c, lam_support, on_support)
     for a in range(size):
         w[support[a]] = on_support[a]
     _fill_residual(z, at, y, w, r)
@@ -347,57 +203,33 @@ def descend_rows(z, squares, at, start, lam, y, tol, max_sweeps, value):  # type
 # Descent from a small Gram matrix
 
 
-@njit(cache=True, fastmath=_FAST)
-def _gram_gap(yy, c, g, lam, w):  # type: ignore[no-untyped-def]
-    """Duality gap of the working set."""
-    cw, wg, penalty, steepest = 0.0, 0.0, 0.0, 0.0
-    for a in range(len(w)):
-        cw += c[a] * w[a]
-        wg += w[a] * g[a]
-        penalty += lam[a] * abs(w[a])
-        steepest = max(steepest, abs(g[a]) / lam[a])
-    return _gap_of(yy - cw - wg, yy - cw, penalty, steepest)
 
 
-@njit(cache=True)
-def _fill_gradient(gram, c, w, g):  # type: ignore[no-untyped-def]
-    """g <- c - G w."""
-    _copy(c, g)
-    for a in range(len(w)):
-        if w[a] != 0:
-            _subtract(g, w[a], gram[a])
 
 
-@njit(cache=True)
-def _gram_sweep(gram, lam, w, g):  # type: ignore[no-untyped-def]
-    """One sweep over the weights that are not zero or have a violated bound (|g_j| > lambda_j)."""
-    for a in range(len(w)):
-        if (w[a] == 0 and abs(g[a]) <= lam[a]) or gram[a, a] == 0:
-            continue
-        new = _soft(g[a] + gram[a, a] * w[a], lam[a]) / gram[a, a]
-        if new != w[a]:
-            _subtract(g, new - w[a], gram[a])
-            w[a] = new
+
+
+
 
 
 @njit(cache=True)
 def _descend_gram(gram, c, lam, yy, tol, max_sweeps, w):  # type: ignore[no-untyped-def]
     """Coordinate descent until gap <= tol; returns the sweeps made."""
     g = np.empty(len(w))
-    _fill_gradient(gram, c, w, g)
+    fill_gradient(gram, c, w, g)
     sweeps, rounds, best, least = 0, 0, 0, np.inf
     while sweeps < max_sweeps:
-        gap = _gram_gap(yy, c, g, lam, w)
+        gap = gram_gap(yy, c, g, lam, w)
         if _is_final(gap, tol, least, rounds - best):
             break
         if gap < least:
             least, best = gap, rounds
         rounds += 1
-        if rounds % _DIRECT_EVERY == 0 and len(_support_of(w)) <= _LARGEST_DIRECT:
-            sweeps += _solve_directly(gram, c, lam, w)
-            _fill_gradient(gram, c, w, g)
+        if rounds % _DIRECT_EVERY == 0 and len(support_of(w)) <= _LARGEST_DIRECT:
+            sweeps += solve_directly(gram, c, lam, w)
+            fill_gradient(gram, c, w, g)
         else:
-            _gram_sweep(gram, lam, w, g)
+            gram_sweep(gram, lam, w, g)
             sweeps += 1
     return min(sweeps, max_sweeps)
 
@@ -432,7 +264,7 @@ def standardize_pairs(products, basis, scale, gram):  # type: ignore[no-untyped-
             for a in range(q):
                 inside += basis[i, a] * basis[j, a]
             gram[i * k + j] = (products[i, j] - inside) * (scale[i] * scale[j])
-        if gram[i * k + i] <= _LEAST_PIVOT * products[i, i] * scale[i] ** 2:
+        if gram[i * k + i] <= LEAST_PIVOT * products[i, i] * scale[i] ** 2:
             gram[i * k + i] = 0.0
 
 
