@@ -1,8 +1,11 @@
 """What the tests share: running commands as a user does, and a module with a ``main`` to run."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+_OLD = 24 * 3600  # seconds; younger folders of kernels may be those of other tests under way
+
+
+def _kernels_folder() -> Path:
+    """Where numba keeps what it compiled from these very sources: by itself, it would not notice a
+    change of a kernel that one in another file calls. Removes old ones."""
+    sources = sorted((ROOT / "datamodels" / "regression").rglob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    folder = ROOT / ".pytest_cache" / "kernels" / digest[:16]
+    for other in folder.parent.glob("*"):
+        if other != folder and other.stat().st_mtime < time.time() - _OLD:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
+# Before anything imports numba, and for the processes that tests start as well.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernels_folder()))
 
 
 @pytest.fixture

@@ -11,28 +11,36 @@ active. They are projected out of the others, with B the penalized active featur
 
 which leaves a problem in w_B alone, and w_0 = G_00^-1 (c_0 - G_0B w_B) at its end.
 
-All kernels that call one another live in this file: numba's cache on disk notices a change of the
-file that holds a kernel, not of the files that its callees come from.
+All kernels that call one another live in this file, but for those of ``support_descent``: numba's
+cache on disk notices a change of the file that holds a kernel, not of the files that its callees
+come from.
 """
 
 import numpy as np
 from numba import njit, prange
 
-# Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
-FAST = {"contract", "reassoc", "nsz"}
+from datamodels.regression.support_descent import (
+    FAST,
+    LEAST_PIVOT,
+    backward,
+    dot,
+    drop_place,
+    extend_factor,
+    fill_gradient,
+    forward,
+    gap_of,
+    gram_gap,
+    gram_sweep,
+    soft,
+    solve_directly,
+)
 
-# Sweeps between attempts to solve directly on a support of s features, and steps in an attempt:
-# one factorization, s^3 / 3 operations, and a few times s^2 for each step.
+# Sweeps between attempts to solve directly on the support.
 _DIRECT_EVERY = 64
-_MAX_DIRECT = 256
-_LARGEST_DIRECT = 3_000  # s: 9e9 operations; larger supports are left to the sweeps
-LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
+_LARGEST_DIRECT = 3_000  # features: 9e9 operations; larger supports are left to the sweeps
 
 # Rounding away from zero must cost this much less than the nearest value does: see _round_in_turn.
 _MUCH_LESS = 0.25
-
-
-
 
 
 @njit(cache=True, fastmath=FAST)
@@ -58,9 +66,6 @@ def _parted(values):  # type: ignore[no-untyped-def]
     return places[:zeros], places[zeros:]
 
 
-
-
-
 @njit(cache=True)
 def _taken(values, places):  # type: ignore[no-untyped-def]
     """values[places], by a loop that compiles faster."""
@@ -68,36 +73,6 @@ def _taken(values, places):  # type: ignore[no-untyped-def]
     for a in range(len(places)):
         taken[a] = values[places[a]]
     return taken
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 @njit(cache=True, fastmath=FAST)
@@ -111,17 +86,9 @@ def _descend(gram, yy, c, lam, tol, max_sweeps, w, g):  # type: ignore[no-untype
         if gram_gap(yy, c, g, lam, w) <= tol:
             return sweep
         if sweep % _DIRECT_EVERY == _DIRECT_EVERY - 1 and np.count_nonzero(w) <= _LARGEST_DIRECT:
-            _solve_directly(gram, c, lam, w, g)
-        for j in range(len(w)):
-            if gram[j, j] == 0:
-                continue
-            new = soft(g[j] + gram[j, j] * w[j], lam[j]) / gram[j, j]
-            delta = new - w[j]
-            if delta != 0:
-                w[j] = new
-                row = gram[j]
-                for k in range(len(g)):
-                    g[k] -= delta * row[k]
+            solve_directly(gram, c, lam, w)
+            fill_gradient(gram, c, w, g)
+        gram_sweep(gram, lam, w, g)
     return max_sweeps
 
 
@@ -164,9 +131,6 @@ def _independent(gram, free):  # type: ignore[no-untyped-def]
         if done == size:
             return kept[:size], factor
         size = drop_place(kept, done, size)
-
-
-
 
 
 @njit(cache=True, fastmath=FAST)
@@ -307,8 +271,10 @@ def _judge(c, g, lam, factors, feature, value, dual, excess):  # type: ignore[no
             infeasible += abs(g[k])
     if not np.isfinite(total):
         return np.nan, np.nan
-    gap, rr = _gap_of_parts(1.0, cw, wg, excess, penalty, steepest / lam)
-    return gap + infeasible, rr
+    yr = 1 - cw
+    rr = yr - wg  # at the dual's weights
+    gap = gap_of(rr, yr, penalty, steepest / lam) + 0.5 * excess
+    return gap + infeasible, rr + excess
 
 
 @njit(parallel=True, cache=True)

@@ -19,8 +19,8 @@ from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.design import Design
 from datamodels.regression.sparse_rows import SparseRows
 from datamodels.regression.standardized import Standardized
+from datamodels.regression.support_descent import FAST
 
-_FAST = {"contract", "reassoc", "nsz"}  # as in exact_descent
 _WIDTH = 2048  # features whose gradients stay in the first cache while rows of the table pass by
 _TILE = 64  # features, or groups, at a time
 
@@ -130,7 +130,7 @@ def _block_starts(active: SparseRows) -> Int64s:
     return np.concatenate([[0], np.cumsum(active.counts() ** 2)])
 
 
-@njit(parallel=True, cache=True, fastmath=_FAST)
+@njit(parallel=True, cache=True, fastmath=FAST)
 def _subtract_table_product(xx, basis, scale, start, feature, value, gradients):  # type: ignore[no-untyped-def]
     """gradients (r, p) -= G w for sparse rows w, one thread a row, four rows of xx at a time."""
     p, q = basis.shape
@@ -153,7 +153,7 @@ def _subtract_table_product(xx, basis, scale, start, feature, value, gradients):
                 gradients[r, left + k] -= scale[left + k] * total[k]
 
 
-@njit(cache=True, fastmath=_FAST)
+@njit(cache=True, fastmath=FAST)
 def _add_rows(xx, left, width, features, weights, total):  # type: ignore[no-untyped-def]
     """total[:width] += sum_a weights_a xx[features_a, left:left + width]."""
     size = len(features)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from datamodels.regression.standardized import Standardized
+from datamodels.regression.standardized import Standardized, fill_gram
 
 _MAX_ROWS = 2**25  # half of what the bound above allows
 
@@ -46,7 +46,7 @@ class PairTable:
             return problem.gram()
         self._lent = problem
         gram = counts.view(np.float32)
-        _counts_to_gram(counts, gram, problem.basis, problem.scale_inverse)
+        fill_gram(counts, problem.basis, problem.scale_inverse, gram)
         return gram
 
     def take_back(self) -> NDArray[Any]:
@@ -56,18 +56,6 @@ class PairTable:
             _gram_to_counts(gram, self._xx, self._lent.basis, self._lent.scale_inverse)
             self._lent = None
         return self._xx
-
-
-@njit(parallel=True, cache=True)
-def _counts_to_gram(counts, gram, basis, scale_inverse):  # type: ignore[no-untyped-def]
-    p, q = basis.shape
-    for i in prange(p):
-        e_i = scale_inverse[i]
-        for j in range(p):
-            mean = 0.0
-            for a in range(q):
-                mean += basis[i, a] * basis[j, a]
-            gram[i, j] = np.float32((counts[i, j] - mean) * (e_i * scale_inverse[j]))
 
 
 @njit(parallel=True, cache=True)

@@ -89,7 +89,7 @@ class Standardized:
         """G (p, p), formed in float64 and rounded once; 0 for a constant column."""
         assert self.xx is not None
         gram = np.empty(self.xx.shape, dtype)
-        _fill_gram(self.xx, self.basis, self.scale_inverse, gram)
+        fill_gram(self.xx, self.basis, self.scale_inverse, gram)
         return gram
 
 
@@ -153,7 +153,8 @@ def _mean_squares(moments: Moments, basis_y: Float64s) -> Float64s:
 
 
 @njit(parallel=True, cache=True)
-def _fill_gram(xx, basis, scale_inverse, gram):  # type: ignore[no-untyped-def]
+def fill_gram(xx, basis, scale_inverse, gram):  # type: ignore[no-untyped-def]
+    """gram (p, p) <- G, which may be in the memory of ``xx``, entry by entry."""
     p, q = basis.shape
     for i in prange(p):
         e_i = scale_inverse[i]

@@ -41,7 +41,7 @@ def soft(u, lam):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def copy(source, target):  # type: ignore[no-untyped-def]
-    """target <- source, of the same length or longer than it."""
+    """target <- source, which may be shorter."""
     for a in range(len(source)):
         target[a] = source[a]
 

@@ -7,6 +7,10 @@ import warnings
 import pytest
 
 
+def _show(message, *_, **__):
+    print(f"warning: {message}", file=sys.stderr)
+
+
 @pytest.fixture
 def run_here(monkeypatch, capsys, tmp_path):
     """``run_here(compute_datamodels.main, "--cfg.k=5", ...)`` in ``tmp_path``; what came of it."""
@@ -21,7 +25,8 @@ def run_here(monkeypatch, capsys, tmp_path):
         monkeypatch.chdir(tmp_path)
         capsys.readouterr()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("default")
+            monkeypatch.setattr(warnings, "showwarning", _show)
             status = main()
         said = capsys.readouterr()
         return subprocess.CompletedProcess(sys.argv, status, said.out, said.err)

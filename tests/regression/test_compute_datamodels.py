@@ -1,5 +1,6 @@
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,15 +35,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def compute(run, folder, tmp_path):
+def compute(run_here, folder, tmp_path):
     """``compute("--cfg.k=5", ...)`` with the store's path and a first choice of everything else."""
 
-    def run_compute(*options, out="out", **settings):
+    def run_compute(*options, out="out", command=partial(run_here, main)):  # noqa: B008
         given = {str(option).partition("=")[0] for option in options}
         base = {"--data.data_path": folder, "--data.num_train": 80, "--data.num_val": 20,
                 "--cfg.k": 20, "--cfg.eps": 0.01, "--cfg.out_dir": tmp_path / out}  # fmt: skip
         defaults = [f"{name}={value}" for name, value in base.items() if name not in given]
-        return run("regression.compute_datamodels", *defaults, *options, **settings)
+        return command(*defaults, *options)
 
     return run_compute
 
@@ -51,8 +52,8 @@ def weights(folder):
     return torch.load(folder / "datamodels.pt", weights_only=True)
 
 
-def test_results_are_where_users_look_for_them(compute, folder, tmp_path):
-    result = compute()
+def test_results_are_where_users_look_for_them(compute, run, tmp_path):
+    result = compute(command=partial(run, "regression.compute_datamodels"))
     assert result.returncode == 0, result.stderr
     saved = weights(tmp_path / "out")
     assert {key: tuple(value.shape) for key, value in saved.items()} == {
@@ -124,7 +125,7 @@ def test_seed_picks_the_validation_rows_and_minus_one_takes_the_last(compute, fo
     assert (train_mse("drawn") > train_mse("noisy")).all()
 
 
-def test_one_yaml_serves_several_commands(compute, run, folder, tmp_path):
+def test_one_yaml_serves_several_commands(compute, run, run_here, folder, tmp_path):
     (tmp_path / "c.yml").write_text(
         f"""
 data: {{data_path: '{folder}', num_train: 8_0, num_val: 20, seed: 0, target_start_ind: 0,
@@ -135,7 +136,7 @@ early_stopping: {{check_every: 3, eps: 5e-11}}
 training: {{epochs: 5}}
 """
     )
-    result = run("regression.compute_datamodels", "-C", tmp_path / "c.yml")
+    result = run_here(main, "-C", tmp_path / "c.yml")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
     assert result.stderr.count("cfg.lr") == 1
@@ -170,7 +171,8 @@ def test_the_summary_tells_what_was_made(compute, tmp_path):
     first, *lines, last = result.stdout.splitlines()
     assert first == "4 datamodels of 20 training examples, from 80 + 20 models"
     assert [line.split("  ")[1] for line in lines] == [
-        "lambda", "non-zero weights", "validation R2", "largest relative gap", "seconds"]  # fmt: skip
+        "lambda", "non-zero weights", "validation R2", "largest relative gap", "seconds"
+    ]  # fmt: skip
     assert last == f"wrote {tmp_path / 'out' / 'datamodels.pt'}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datamodels.regression import exact_descent, final_fit
+from datamodels.regression import final_fit, support_descent
 from datamodels.regression.design import DesignBuilder, FloatDesign
 from datamodels.regression.exact_problem import RowProblem, TableProblem
 from datamodels.regression.final_fit import refit
@@ -353,12 +353,12 @@ def test_a_factor_without_one_feature_is_that_of_the_others(place):
     gram = columns.T @ columns
     support = np.arange(13)
     factor = np.zeros((13, 13))
-    assert exact_descent._extend_factor(gram, support, factor, 0) == 13
-    exact_descent._drop_from_factor(factor, place, 13)
+    assert support_descent.extend_factor(gram, support, factor, 0) == 13
+    support_descent.drop_from_factor(factor, place, 13)
     others = np.delete(support, place)
     expected = np.linalg.cholesky(gram[np.ix_(others, others)])
     np.testing.assert_allclose(np.tril(factor[:12, :12]), expected, atol=1e-12)
-    assert exact_descent._extend_factor(gram, np.append(others, place), factor, 12) == 13
+    assert support_descent.extend_factor(gram, np.append(others, place), factor, 12) == 13
     np.testing.assert_allclose(
         np.tril(factor) @ np.tril(factor).T,
         gram[np.ix_(np.append(others, place), np.append(others, place))],

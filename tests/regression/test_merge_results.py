@@ -78,7 +78,10 @@ def test_merged_slices_are_one_run_to_the_bit(compute, merged, tmp_path, how):
 
 @pytest.mark.parametrize(
     "how",
-    [(*HELD_OUT, "--cfg.groups=init"), (*HELD_OUT, "--cfg.estimator=ridge", "--cfg.tol=1e-8")],
+    [
+        (*HELD_OUT, "--cfg.groups=init"),
+        (*HELD_OUT, "--cfg.estimator=ridge", "--cfg.tol=1e-8", "--cfg.final_tol=1e-11"),
+    ],
     ids=["groups", "ridge"],
 )
 def test_merged_slices_are_one_run_to_rounding_where_targets_share_products(

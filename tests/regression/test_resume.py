@@ -105,7 +105,7 @@ def test_a_run_that_is_stopped_again_and_again_leaves_the_same_bytes(
 ):
     assert compute(out="whole", how=how).returncode == 0
     (tmp_path / "kept.npz").unlink(missing_ok=True)
-    for attempt in range(20):
+    for attempt in range(20):  # noqa: B007
         interrupt(2)
         result = compute("--cfg.resume", how=how)
         if result.returncode == 0:

@@ -7,31 +7,20 @@ rows.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datamodels.regression.blocks import Float64s, Int64s
-from datamodels.regression.design import Design
 from datamodels.regression.engines import row_descent
 from datamodels.regression.engines.row_path import WorkingSetEngine
 from datamodels.regression.engines.row_problem import RowBlock
 from datamodels.regression.sparse_rows import SparseRows
 
-DEFAULT_TABLE_BYTES = 2**29
 _LEAST_SQUARE = 1e-10  # of z_j: a column that was projected to less is one of rounding
 
 
 class FewRowsEngine(WorkingSetEngine):
     """See the module; ``table_bytes`` bounds the columns that are kept."""
 
-    def __init__(
-        self,
-        design: Design,
-        outputs: NDArray[np.floating],
-        groups: Int64s | None = None,
-        table_bytes: int = DEFAULT_TABLE_BYTES,
-    ) -> None:
-        super().__init__(design, outputs, groups)
-        self.table_bytes = table_bytes
+    default_table_bytes = 2**29
 
     def descent(self, rows: RowBlock) -> "RowsDescent":
         """What solves the working sets of these rows."""

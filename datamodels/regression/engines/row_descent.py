@@ -10,69 +10,40 @@ date, O(n) a change (few rows), or g by rows of G = Z_A'Z_A / n, O(a) a change (
 Sweeps find the support quickly, and where it is nearly as large as the number of rows they converge
 slowly on it: every so often the weights on the support are solved for directly.
 
-All kernels that call one another live in this file: numba's cache on disk notices a change of the
-file that holds a kernel, not of the files that its callees come from.
+All kernels that call one another live in this file, but for those of ``support_descent``: numba's
+cache on disk notices a change of the file that holds a kernel, not of the files that its callees
+come from.
 """
 
 import numpy as np
 from numba import njit, prange
 
-# Sums may be reassociated and contracted (vector units); infinities and NaN keep their meaning.
-FAST = {"contract", "reassoc", "nsz"}
+from datamodels.regression.support_descent import (
+    FAST,
+    LEAST_PIVOT,
+    copy,
+    dot,
+    fill_gradient,
+    gap_of,
+    gram_gap,
+    gram_sweep,
+    soft,
+    solve_directly,
+    subtract,
+    support_of,
+)
 
 _SUPPORT_SWEEPS = 4  # sweeps over the non-zero weights alone between two over the working set
 
-# Rounds of sweeps between attempts to solve directly on the support, and weights that may become
-# zero in an attempt.
+# Rounds of sweeps between attempts to solve directly on the support.
 _DIRECT_EVERY = 8
-_MAX_DIRECT = 256
 _LARGEST_DIRECT = 6_000  # features: 7e10 operations; larger supports are left to the sweeps
-LEAST_PIVOT = 1e-10  # of the diagonal: below it a column depends on those before it
 
 # A gap below _ROUNDING (in units of the mean of y^2) that so many rounds do not lower stays.
 _ROUNDING = 1e-12
 _PATIENCE = 4 * _DIRECT_EVERY
 
 CHUNK = 64  # features looked at together for one that is steep enough
-
-
-
-
-
-# Loops stand where numpy's slices and index arrays would: these take seconds to compile.
-
-
-
-
-
-
-
-
-
-
-
-# Direct solves on a support
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 @njit(cache=True)
@@ -83,12 +54,6 @@ def _is_final(gap, tol, least, rounds_since):  # type: ignore[no-untyped-def]
 
 
 # Descent from rows
-
-
-
-
-
-
 
 
 @njit(cache=True)
@@ -201,15 +166,6 @@ def descend_rows(z, squares, at, start, lam, y, tol, max_sweeps, value):  # type
 
 
 # Descent from a small Gram matrix
-
-
-
-
-
-
-
-
-
 
 
 @njit(cache=True)

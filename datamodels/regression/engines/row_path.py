@@ -11,7 +11,7 @@ with |g_j| > lambda v_j join where that is above the tolerance, and the target i
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,14 +242,22 @@ class WorkingSetEngine(ABC):
     """An engine that works on the rows: ``design``, and the raw outputs (n, t_all) of its rows.
 
     groups: labels (n,) where rows are centred within groups.
+    table_bytes: bound of the tables that an engine holds for its working sets.
     """
 
+    default_table_bytes: ClassVar[int]
+
     def __init__(
-        self, design: Design, outputs: NDArray[np.floating], groups: Int64s | None = None
+        self,
+        design: Design,
+        outputs: NDArray[np.floating],
+        groups: Int64s | None = None,
+        table_bytes: int | None = None,
     ) -> None:
         self.design = design
         self.outputs = outputs
         self.groups = groups
+        self.table_bytes = self.default_table_bytes if table_bytes is None else table_bytes
 
     @abstractmethod
     def descent(self, rows: RowBlock) -> Descent:

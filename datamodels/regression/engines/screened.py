@@ -6,31 +6,19 @@ taken as many at a time as their tables fit ``table_bytes``.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datamodels.errors import InputError
 from datamodels.regression.blocks import Float64s, Int64s
-from datamodels.regression.design import Design
 from datamodels.regression.engines import row_descent
 from datamodels.regression.engines.row_path import WorkingSetEngine
 from datamodels.regression.engines.row_problem import RowBlock
 from datamodels.regression.sparse_rows import SparseRows
 
-DEFAULT_TABLE_BYTES = 2**30
-
 
 class ScreenedEngine(WorkingSetEngine):
     """See the module; ``table_bytes`` bounds the Gram matrices that are held at a time."""
 
-    def __init__(
-        self,
-        design: Design,
-        outputs: NDArray[np.floating],
-        groups: Int64s | None = None,
-        table_bytes: int = DEFAULT_TABLE_BYTES,
-    ) -> None:
-        super().__init__(design, outputs, groups)
-        self.table_bytes = table_bytes
+    default_table_bytes = 2**30
 
     def descent(self, rows: RowBlock) -> "PairsDescent":
         """What solves the working sets of these rows."""
