@@ -57,8 +57,11 @@ class HashedSource:
 
 def row_hashes(masks: NDArray[Any], outputs: Outputs) -> Hashes:
     """Hashes (n,) of rows of masks (n, p) and outputs (n, t)."""
-    ones = masks == 1
-    binary = ((masks == 0) | ones).all(axis=1)  # (n,)
+    if masks.dtype == np.bool_:  # comparing bools with numbers takes longer than all the rest
+        ones, binary = masks, np.ones(len(masks), np.bool_)
+    else:
+        ones = masks == 1
+        binary = ((masks == 0) | ones).all(axis=1)  # (n,)
     bits = np.packbits(ones, axis=1)
     y = np.ascontiguousarray(outputs, outputs.dtype.newbyteorder("<"))
     hashes = np.empty(len(masks), np.uint64)
