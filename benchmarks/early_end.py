@@ -14,7 +14,7 @@ import numpy as np
 
 from datamodels.regression.row_source import RowSource
 
-K, EPS = 100, 1e-3
+K, EPS = 50, 1e-2
 MODELS = (200, 800, 1_600)
 
 

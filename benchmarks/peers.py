@@ -200,9 +200,9 @@ def ours(
     As for the peers, the Gram matrix is there when the clock starts. ``lambdas`` (k, t)."""
     import numba
 
-    from datamodels.regression.engines.build import FLOAT32_TOL
     from datamodels.regression.engines.contract import Limits
     from datamodels.regression.engines.cpu import CpuEngine
+    from datamodels.regression.fit_config import FLOAT32_TOL
     from datamodels.regression.moment_pass import moments_of
     from datamodels.regression.row_source import ArraySource
     from datamodels.regression.standardized import standardize

@@ -1,12 +1,13 @@
 """A regression at the size of the largest published data, on made-up masks.
 
-    python -m benchmarks.published_scale [ROWS FEATURES TARGETS]
+    python -m benchmarks.published_scale [ROWS FEATURES TARGETS [ENGINE]]
 
 300,000 x 50,000 masks at alpha = 0.5 by default, 1,000 targets with 30 true weights each (drawn
 from 2,000 of the features, so that making the outputs takes seconds) and half of the variance
 noise. A tenth of the rows chooses lambda; 100 lambdas to lambda_max / 1000, each path to its early
 end, relative gap 1e-4; refit on all rows to 1e-7 in float64. The masks are held as bits and are
-unpacked as they are read, as from a store.
+unpacked as they are read, as from a store. ``20000 500000 16 screened`` is the case of too many
+features for a Gram matrix.
 """
 
 import resource
@@ -61,7 +62,8 @@ def main() -> None:
     from datamodels.regression.row_source import ArraySource
 
     n, p, t = (int(word) for word in sys.argv[1:4]) if sys.argv[1:] else (ROWS, FEATURES, TARGETS)
-    config = FitConfig(k=K, eps=EPS, engine="cpu", memory_gb=17)
+    engine = sys.argv[4] if sys.argv[4:] else "cpu"
+    config = FitConfig(k=K, eps=EPS, engine=engine, memory_gb=17)
     small = np.random.default_rng(1).random((300, 50)) < 0.5
     rows = np.arange(300)
     fit_datamodels(ArraySource(small, small[:, :2]), rows[:200], rows[200:], config)  # compiles

@@ -1,5 +1,6 @@
 """Reading what is to be scored, and the models it is scored on."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.cli.runner import warn
 from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
@@ -87,7 +87,10 @@ def read_held_out(
     rows but these.
     """
     if y_name is not None and scored.y_name is not None and y_name != scored.y_name:
-        warn(f"these weights were fitted to {scored.y_name}, and are scored on {y_name}")
+        warnings.warn(
+            f"these weights were fitted to {scored.y_name}, and are scored on {y_name}",
+            stacklevel=2,
+        )
     dataset = RegressionDataset(
         store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
     )
@@ -114,9 +117,10 @@ def _wanted_rows(
     _check_complete(wanted, dataset.idx, store)
     seen = np.isin(wanted, fitted).sum()
     if seen:
-        warn(
+        warnings.warn(
             f"{seen} of the {len(wanted)} rows took part in the fit: this is not the score on "
-            "models that it has not seen"
+            "models that it has not seen",
+            stacklevel=3,
         )
     return wanted
 

@@ -12,7 +12,7 @@ from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.near_miss import nearest
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fit_config import FitConfig, check_whole_number
 from datamodels.regression.groups import read_groups
 from datamodels.regression.penalty_factors import PenaltyFactors
 from datamodels.regression.result import Datamodels, as_numpy
@@ -47,13 +47,14 @@ def fit(
             :class:`~datamodels.Store`, the path of one, or of a ``.beton`` file.
         outputs: what the models said, (n, n_targets), or (n,) for one target; with arrays only.
         num_val: rows held out to choose lambda; by default a fifth, unless ``folds`` or ``lam`` are
-            given.
+            given, or the estimator has no lambda.
         seed: draws those rows, or the folds; -1 holds out the last rows.
-        lam: a given lambda in the units of the outputs, for all targets or for each (n_targets,).
+        lam: a given lambda, for all targets or for each (n_targets,): in the units of the outputs,
+            or without a unit for ``estimator="ridge"``.
         penalty_factors: (n_train,) or (n_train, n_targets), in [0, infinity], or an ``.npy`` file:
             0 leaves a training example unpenalized, infinity leaves it out.
         groups: a label for each row (n,), or the name of an integer array of the store: rows are
-            centred within their group.
+            centred within their group. With ``moments`` a name, which is kept in the file.
         targets: a slice of the targets.
         moments: ``.npz`` file of moments to use, to bring up to date, or to make.
         x_name, y_name: arrays of a store.
@@ -68,7 +69,12 @@ def fit(
         InputError: shapes do not fit, or values are NaN or infinite.
         MissingFileError: there is no such file or store.
     """
-    config = _config(options, seed)
+    config = _config(options, seed, num_val)
+    if moments is not None and groups is not None and not isinstance(groups, str):
+        raise UsageError(
+            "groups are given as an array beside moments, whose file keeps only the name of "
+            "groups: put the labels into the store, and name them"
+        )
     source, path = _source(masks, outputs, x_name, y_name)
     split = _split(source, config, num_val, seed, lam is not None)
     from datamodels.regression.fit import FitData, run_fit  # numba is slow to import
@@ -88,7 +94,8 @@ def fit(
 
 
 def _warn_unsolved(status: NDArray[np.int8], config: FitConfig, first: int) -> None:
-    failed = np.flatnonzero((status != Status.CONVERGED) & (status != Status.FLOAT32_LIMIT))
+    fine = (Status.CONVERGED, Status.FLOAT32_LIMIT, Status.NOT_RUN)  # the last is warned of before
+    failed = np.flatnonzero(~np.isin(status, fine))
     if len(failed):
         warnings.warn(
             f"{len(failed)} targets (the first is {failed[0] + first}) are not solved to the gap "
@@ -97,7 +104,10 @@ def _warn_unsolved(status: NDArray[np.int8], config: FitConfig, first: int) -> N
         )
 
 
-def _config(options: dict[str, Any], seed: int) -> FitConfig:
+def _config(options: dict[str, Any], seed: int, num_val: int | None) -> FitConfig:
+    check_whole_number("seed", seed)
+    if num_val is not None:
+        check_whole_number("num_val", num_val)
     known = list(FitConfig.__dataclass_fields__)
     for name in options:
         if name not in known:
@@ -137,6 +147,8 @@ def _split(
         return whole(rows)
     if config.folds is not None:
         return in_folds(rows, source.idx, config.folds, seed)
+    if config.estimator == "difference" and num_val is None:
+        return whole(rows)
     count = max(1, round(_VALIDATION_SHARE * len(rows))) if num_val is None else num_val
     val = pick_validation_rows(len(rows), count, seed)
     return held_out_once(np.delete(rows, val), val)

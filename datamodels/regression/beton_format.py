@@ -160,17 +160,12 @@ def map_file(path: str | Path) -> NDArray[np.uint8]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_header(path: str | Path) -> Header:
-    """The header and the fields of a ``.beton`` file, whatever the file is for.
+def parse_header(data: NDArray[np.uint8], path: str | Path) -> Header:
+    """The header and the fields of a mapped ``.beton`` file, whatever the file is for.
 
-    Raises :class:`MissingFileError` or :class:`InputError` (not a beton of version 2, cut short
+    ``path`` is for messages. Raises :class:`InputError` (not a beton of version 2, cut short
     before the end of the field descriptors, descriptors that make no sense).
     """
-    return parse_header(map_file(path), path)
-
-
-def parse_header(data: NDArray[np.uint8], path: str | Path) -> Header:
-    """:func:`read_header` of a mapped file; ``path`` is for messages."""
     if data.size < HEADER.itemsize:
         raise InputError(
             f"{path} is not a .beton file: it has {data.size} bytes, a header alone has "

@@ -61,6 +61,7 @@ class BetonFile:
         metadata = read_metadata(data, header, path)
         if header.num_samples == 0:
             raise InputError(f"{path} holds no samples")
+        idx = _row_numbers(metadata["idx"], path)
         check_pointers(metadata["mask"], mask.nbytes, header, "mask", path)
         check_pointers(metadata["targets"], targets.nbytes, header, "targets", path)
         return cls(
@@ -68,7 +69,7 @@ class BetonFile:
             mask_dtype=mask.dtype,
             n_features=mask.shape[0],
             n_targets=targets.shape[0],
-            idx=metadata["idx"].astype(np.int64),
+            idx=idx,
             mask_ptr=metadata["mask"].copy(),  # apart, so that the structs need not be kept
             targets_ptr=metadata["targets"].copy(),
             data=data,
@@ -87,6 +88,16 @@ class BetonFile:
         targets = gather(self.data, self.targets_ptr[rows], self.n_targets * 4)
         outputs = targets.view("<f4").astype(np.float32, copy=False)
         return _cleaned(masks, self.mask_dtype), outputs
+
+
+def _row_numbers(idx: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    numbers = idx.astype(np.int64)
+    if (numbers < 0).any():
+        raise InputError(
+            f"{path} has idx {numbers.min()}; they are rows of a store, numbered from 0: write the "
+            "file anew"
+        )
+    return numbers
 
 
 def _cleaned(masks: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:

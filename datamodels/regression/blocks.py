@@ -13,7 +13,8 @@ Float64s = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 WORD_BITS = 64  # masks of zeros and ones are packed into words of so many rows
-_LARGEST = 1e100  # sums of squares of these stay finite
+_LARGEST_MASK = 1e100  # sums of squares of these stay finite
+_LARGEST_OUTPUT = 1e30  # weights of these, which are saved in float32, stay finite
 DEFAULT_BLOCK_BYTES = 256 * 2**20
 
 
@@ -47,8 +48,9 @@ def read_blocks(
         labels = None if groups is None else groups[block_rows]
         block = Block(masks, outputs[:, targets], block_rows, labels)
         named = source.idx[block_rows]
-        _check_finite("masks", "feature", block.masks, named)
-        _check_finite("outputs", "target", block.outputs, named, targets.start or 0)
+        _check_finite("masks", "feature", block.masks, named, _LARGEST_MASK)
+        first = targets.start or 0
+        _check_finite("outputs", "target", block.outputs, named, _LARGEST_OUTPUT, first)
         yield block
 
 
@@ -66,16 +68,31 @@ def _rows_per_block(source: RowSource, block_bytes: int, max_rows: int | None) -
 
 
 def _check_finite(
-    name: str, axis: str, values: NDArray[Any], named: Int64s, first_column: int = 0
+    name: str,
+    axis: str,
+    values: NDArray[Any],
+    named: Int64s,
+    largest: float,
+    first_column: int = 0,
 ) -> None:
     if values.dtype.kind != "f":
         return
-    fine = np.abs(values) <= min(_LARGEST, float(np.finfo(values.dtype).max))  # NaN is not
+    fine = np.abs(values) <= min(largest, float(np.finfo(values.dtype).max))  # NaN is not
     if fine.all():
         return
     row, column = np.argwhere(~fine)[0]
+    value = values[row, column]
+    remedy = "leave the row out, or train that model again"
+    if np.isfinite(value):
+        remedy = f"rescale the {name}, or leave the row out"
     raise InputError(
-        f"{name} of row {named[row]}, {axis} {first_column + column}, are {values[row, column]}; "
-        f"only values up to {_LARGEST:g} can be fitted: leave the row out, or train that model "
-        "again"
+        f"{name} of row {named[row]}, {axis} {first_column + column}, are {value}; "
+        f"only values up to {largest:g} can be fitted: {remedy}"
     )
+
+
+def is_zero_one(values: NDArray[Any]) -> bool:
+    """Whether every value is 0 or 1, whatever the dtype."""
+    if values.dtype == np.bool_:
+        return True
+    return bool(((values == 0) | (values == 1)).all())

@@ -14,9 +14,9 @@ class Choice(NamedTuple):
     """The chosen lambda of each target."""
 
     place: Int64s  # (t,) on the path
-    lam: Float64s  # (t,) in the units of y
+    lam: Float64s  # (t,) in the units of y; 0 where none was solved
     val_mse: Float64s  # (t,) validation error there; NaN for a target that was not run
-    null_mse: Float64s  # (t,) validation error of the path's first lambda, where weights are zero
+    null_mse: Float64s  # (t,) validation error at the first lambda: penalized weights are zero
 
 
 def choose(log: PathLog, errors: Float64s, standard_errors: Float64s | None = None) -> Choice:
@@ -24,7 +24,7 @@ def choose(log: PathLog, errors: Float64s, standard_errors: Float64s | None = No
 
     With ``standard_errors`` (k, t): the largest lambda whose error is at most one standard error
     above the least (the "1se" rule of Breiman, Friedman, Olshen and Stone, 1984).
-    Only lambdas that were solved can be chosen.
+    Only lambdas that were solved can be chosen: 0 where there are none.
     """
     known = np.where(np.isnan(errors), np.inf, errors)
     index = known.argmin(axis=0)
@@ -32,8 +32,9 @@ def choose(log: PathLog, errors: Float64s, standard_errors: Float64s | None = No
         limit = _at(known + standard_errors, index)
         within = known <= limit
         index = np.where(within.any(axis=0), within.argmax(axis=0), index)
-    lam = np.nan_to_num(_at(log.lam, index))
-    return Choice(index, lam, _at(errors, index), errors[0])
+    least = _at(errors, index)
+    lam = np.where(np.isnan(least), 0.0, _at(log.lam, index))
+    return Choice(index, lam, least, errors[0])
 
 
 def solved_errors(log: PathLog) -> Float64s:

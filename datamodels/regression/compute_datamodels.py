@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datamodels.regression.fit import FitData, FitResult
     from datamodels.regression.plan import Plan
 
-_SAGA_ONLY = ("cfg.lr", "cfg.num_workers", "early_stopping.check_every", "early_stopping.eps")
+_SAGA_ONLY = ("cfg.lr", "early_stopping.check_every", "early_stopping.eps")
 
 
 def main() -> int:
@@ -86,14 +86,14 @@ def _fit(
     from datamodels.regression.fit import plan_of, run_fit  # numba is slow to import
 
     rows = FittedRows.of(data.source, positions)
+    moments = None if config.moments is None else Path(config.moments)
     if resumed:
         plan = folder.plan()
         print(f"resuming {folder.path}", file=sys.stderr)
     else:
-        plan = plan_of(data, config.fit)
+        plan = plan_of(data, config.fit, moments)
         folder.begin(config, plan, rows, data.source, positions)
-    _say_engine(plan)
-    moments = None if config.moments is None else Path(config.moments)
+    _say_engine(plan, config.fit)
     with ProgressLine() as progress:
         result = run_fit(
             data,
@@ -107,9 +107,15 @@ def _fit(
     return result, rows
 
 
-def _say_engine(plan: "Plan") -> None:
+def _say_engine(plan: "Plan", asked: FitConfig) -> None:
     if plan.config.estimator == "lasso":
         print(f"engine: {plan.engine} ({plan.reason})", file=sys.stderr)
+    of_use = plan.engine == "torch" or (asked.engine == "auto" and asked.device == "cpu")
+    if asked.device is not None and not of_use:
+        print(
+            f"note: ignored, as engine={plan.engine} runs on the CPU: cfg.device={asked.device}",
+            file=sys.stderr,
+        )
 
 
 def _run_config(values: Values) -> RunConfig:
@@ -240,6 +246,8 @@ def _say_what_is_ignored(source: RowSource, config: RunConfig) -> None:
             f"note: ignored, as a .beton file holds one x and one y: {', '.join(names)}",
             file=sys.stderr,
         )
+    if ("cfg", "num_workers") in given:
+        print("note: cfg.num_workers is ignored by every engine; see cfg.threads", file=sys.stderr)
     ignored = [name for name in _SAGA_ONLY if tuple(name.split(".")) in given]
     if ignored and config.fit.engine != "saga":
         print(

@@ -10,8 +10,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from datamodels.regression import bit_products, popcount
-from datamodels.regression.blocks import Float64s, Int64s
-from datamodels.regression.moment_pass import is_zero_one
+from datamodels.regression.blocks import Float64s, Int64s, is_zero_one
 from datamodels.regression.popcount import Words
 from datamodels.regression.sparse_rows import SparseRows
 
@@ -81,10 +80,6 @@ class BitDesign:
         """Zeros and ones of some features (a, n)."""
         return popcount.unpack_columns(self.packed, features, self.n_rows).astype(np.float64)
 
-    def take_features(self, features: Int64s) -> "BitDesign":
-        """The same rows with some of the features, in the order asked for."""
-        return BitDesign(popcount.take_lines(self.packed, features), self.n_rows, len(features))
-
 
 class FloatDesign:
     """Masks of any values, in float64 less ``shift``: sums keep the digits that matter."""
@@ -120,10 +115,6 @@ class FloatDesign:
     def columns(self, features: Int64s) -> Float64s:
         """Columns of some features (a, n)."""
         return self.lines[features]
-
-    def take_features(self, features: Int64s) -> "FloatDesign":
-        """The same rows with some of the features, in the order asked for."""
-        return FloatDesign(self.lines[features], self.shift[features])
 
 
 class DesignBuilder:

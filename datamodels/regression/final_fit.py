@@ -88,7 +88,8 @@ def _run(state: "_RefitState", tol: float) -> FinalFit:
             break
         state.solve(tol)
         state.certify(tol)
-    return state.finish()  # targets that are still running stay FLOAT32_LIMIT
+    state.give_up()
+    return state.finish()
 
 
 class _RefitState:
@@ -186,6 +187,13 @@ class _RefitState:
         self.running = run[going_on]
         self.weights = stack_rows(active)
 
+    def give_up(self) -> None:
+        """End the targets that still run: FLOAT32_LIMIT where the rounding of the weights is all
+        that is left, every violator active and these solved to the least share of the tolerance."""
+        run = self.running
+        unsolved = ~self.complete[run] | (self.share[run] > _LEAST_SHARE)
+        self.status[run[unsolved]] = Status.ITERATION_LIMIT
+
     def _active(
         self, t: int, gradient: Float64s, feature: Int64s, value: Float64s
     ) -> tuple[Int64s, Float64s]:
@@ -210,17 +218,15 @@ class _RefitState:
 
     def finish(self) -> FinalFit:
         rows = []
-        bias = self.mean_y.copy()
+        bias = np.zeros(len(self.rms), np.float32)
         with np.errstate(invalid="ignore", over="ignore"):  # non-finite is a status
-            for t, (feature, value) in self.ended.items():
-                raw = (value * self.inv_scale[feature] * self.rms[t]).astype(np.float32)
-                kept = raw != 0
-                rows.append((feature[kept], raw[kept].astype(np.float64)))
-                bias[t] -= rows[-1][1] @ self.mean_x[rows[-1][0]]
+            for t in self.ended:
+                feature, raw, bias[t] = self._raw(t)
+                rows.append((feature, raw))
         weights = stack_rows(rows)
         return FinalFit(
             weights=weights,
-            bias=bias.astype(np.float32),
+            bias=bias,
             lam=self.raw_lam,
             gap=self.gap,
             train_mse=self.residual * self.yy,
@@ -228,6 +234,20 @@ class _RefitState:
             iterations=self.sweeps.astype(np.int32),
             status=self.status.astype(np.int8),
         )
+
+    def _raw(self, t: int) -> tuple[Int64s, Float64s, np.float32]:
+        """Features, raw weights and bias of target t; no weights where something is not finite."""
+        feature, value = self.ended[t]
+        raw = (value * self.inv_scale[feature] * self.rms[t]).astype(np.float32)
+        kept = raw != 0
+        feature, weight = feature[kept], raw[kept].astype(np.float64)
+        bias = np.float32(self.mean_y[t] - weight @ self.mean_x[feature])
+        if np.isfinite(bias) and self.status[t] != Status.NON_FINITE:
+            return feature, weight, bias
+        self.status[t] = Status.NON_FINITE
+        self.gap[t] = self.residual[t] = np.nan  # of weights that are not saved
+        mean = np.float32(self.mean_y[t])
+        return feature[:0], weight[:0], mean if np.isfinite(mean) else np.float32(0)
 
 
 def _portions(sizes: Int64s, limit: int) -> Iterator[tuple[int, int]]:

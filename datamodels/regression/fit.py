@@ -8,9 +8,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numba
@@ -21,27 +22,27 @@ from datamodels.errors import UsageError
 from datamodels.regression.baselines_final import baseline_fit
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.engines.build import (
-    FLOAT32_TOL,
     gram_engine,
-    needs_exact_gram,
     row_engine,
 )
 from datamodels.regression.exact_problem import ExactProblem
 from datamodels.regression.final_fit import FinalFit, joined, refit
-from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fit_config import NO_LAMBDA, TABLE_ENGINES, FitConfig
 from datamodels.regression.fit_moments import MomentsMaker
-from datamodels.regression.journal import Journal, NoJournal
+from datamodels.regression.journal import Journal, NoJournal, recall
 from datamodels.regression.lambda_choice import Chosen, PathRunner
 from datamodels.regression.lambda_path import PathLog, target_blocks
 from datamodels.regression.logs import Fields
+from datamodels.regression.moments_file import check_name
 from datamodels.regression.penalty_factors import PenaltyFactors
-from datamodels.regression.plan import Plan, Size, make_plan
+from datamodels.regression.plan import FromFile, Plan, Size, make_plan, pair_bytes
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Progress, RowSource, silent
 from datamodels.regression.row_split import RowSplit, held_out_once
 from datamodels.regression.rows_in_memory import load_rows
 from datamodels.regression.sparse_rows import SparseRows
 from datamodels.regression.standardized import Standardized
+from datamodels.regression.status import Status
 from datamodels.regression.trials import FoldTables, HeldOutTables, RowTrials, Trials, with_rows
 
 
@@ -55,15 +56,14 @@ class FitData:
     factors: PenaltyFactors | None = None  # of all targets of the source; None: all 1
     groups: Int64s | None = None  # (source.n_rows,) labels
     groups_key: str | None = None  # the array that they come from
-    lam: NDArray[np.float64] | None = None  # (t,) of ``targets``, in the units of y; None: chosen
+    # (t,) of ``targets``, in the units of y (of ridge: without unit); None: chosen, or of no use
+    lam: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         _check_rows(self.split, self.source.n_rows)
         object.__setattr__(self, "targets", _checked_targets(self.targets, self.source.n_targets))
         if self.lam is not None and self.split.n_trials:
             raise UsageError("with a given lambda no rows are held out to choose it")
-        if self.lam is None and not self.split.n_trials:
-            raise UsageError("give a lambda, or rows or folds that choose it")
 
     @property
     def n_targets(self) -> int:
@@ -112,22 +112,45 @@ def fit_datamodels(
     return run_fit(FitData(source, split, targets), config, progress=progress)
 
 
-def plan_of(data: FitData, config: FitConfig) -> Plan:
-    """What a fit of ``data`` will do; see ``plan.make_plan``."""
+def plan_of(data: FitData, config: FitConfig, moments: Path | None = None) -> Plan:
+    """What a fit of ``data`` will do, from a file of ``moments`` if that is named; see
+    ``plan.make_plan``."""
+    _check_lambda(data, config)
     if data.groups is not None and not config.use_bias:
         raise UsageError("groups are centred within themselves; use_bias=0 centres nothing")
+    file = None
+    if moments is not None:
+        check_name(moments, "moments")
+        file = FromFile(moments, data.source.n_targets)
+    return make_plan(
+        config,
+        plan_size(data, config),
+        zero_factors=data.penalty_factors().has_zeros,
+        grouped=data.groups is not None,
+        moments=file,
+    )
+
+
+def plan_size(data: FitData, config: FitConfig) -> Size:
+    """The numbers that the plan of a fit goes by."""
     split = data.split
     held_out = max((len(rows) for rows in split.held_out), default=0)
-    size = Size(
+    return Size(
         n_train=len(split.rows) - held_out,
         n_features=data.source.n_features,
         n_targets=data.n_targets,
-        mask_bytes=data.source.mask_dtype.itemsize,
-        n_tables=2 if split.is_folds else 1,
-        exact_gram=config.tol < FLOAT32_TOL,
+        pair_bytes=pair_bytes(data.source.mask_dtype),
+        folds=split.n_trials if split.is_folds else 0,
+        centred=config.use_bias,
     )
-    zeros = data.penalty_factors().has_zeros
-    return make_plan(config, size, zero_factors=zeros, grouped=data.groups is not None)
+
+
+def _check_lambda(data: FitData, config: FitConfig) -> None:
+    if config.estimator == "difference":
+        if data.lam is not None:
+            raise UsageError(NO_LAMBDA)
+    elif data.lam is None and not data.split.n_trials:
+        raise UsageError("give a lambda, or rows or folds that choose it")
 
 
 def run_fit(
@@ -148,9 +171,10 @@ def run_fit(
         moments: file of moments to use, to add missing rows to, or to make.
         keep_moments: where to keep the moments made here, if there is no such file.
     """
-    plan = plan or plan_of(data, config)
+    plan = plan or plan_of(data, config, moments)
     config, clock = plan.config, _Clock()
-    with _threads(config.threads):
+    with _threads(config.threads), _spool(data, plan, moments or keep_moments) as spool:
+        keep_moments = keep_moments or spool
         with clock.stage("moments"):
             trials = _trials(data, plan, progress, moments, keep_moments)
         runner = PathRunner(
@@ -165,6 +189,7 @@ def run_fit(
             chosen = _choose(data, runner)
         with clock.stage("refit"):
             fits, problem = _final(runner, chosen)
+    fits = _without_lambda(fits, chosen, problem, data.targets.start)
     n_path = len(data.split.training(0)) if data.split.n_trials == 1 else problem.n
     _warn_constant("target", chosen.constant, data.targets.start, n_path)
     _warn_constant("mask column", problem.scale_inverse == 0, 0, problem.n)
@@ -185,15 +210,9 @@ def _trials(
         centred=config.use_bias,
         report=report,
     )
-    if config.engine not in ("cpu", "torch"):
-        if moments is not None:
-            raise UsageError(
-                f"moments={moments}: engine={config.engine} works on the rows and uses no file of "
-                "moments; leave it out, or use engine=cpu"
-            )
-        return RowTrials(
-            split, load, row_engine(config, data.source, data.targets), config.use_bias
-        )
+    if config.engine not in TABLE_ENGINES:
+        started = row_engine(config, data.source, data.targets, plan.table_bytes)
+        return RowTrials(split, load, started, config.use_bias)
     maker = MomentsMaker(
         data.source,
         data.targets,
@@ -202,8 +221,9 @@ def _trials(
         data.groups,
         data.groups_key,
         device=config.device if config.device != "cpu" else None,
+        max_rows=config.batch_size,
     )
-    engine, exact = gram_engine(config), needs_exact_gram(config)
+    engine, exact = gram_engine(config), config.needs_exact_gram
     if split.n_trials == 1:
         held_out = load(split.held_out[0])
         if moments is None:
@@ -225,7 +245,35 @@ def _choose(data: FitData, runner: PathRunner) -> Chosen:
         return runner.given(data.lam)
     if data.split.is_folds:
         return runner.folds(data.split.n_trials)
-    return runner.held_out()
+    if data.split.n_trials:
+        return runner.held_out()
+    return runner.given(np.ones(data.n_targets))  # of difference, whose lambda means nothing
+
+
+def _without_lambda(fits: FinalFit, chosen: Chosen, problem: Standardized, first: int) -> FinalFit:
+    """``fits`` with a status that tells, beside a warning, which targets no lambda was found for:
+    their weights of zero solve nothing."""
+    _warn(
+        "target", chosen.fold_constant, first,
+        "never changes over the training rows of a fold",
+        "never change over the training rows of a fold",
+        "no lambda can be chosen, weights are 0. Lower folds, or fit more models",
+    )  # fmt: skip
+    _warn(
+        "target", chosen.unsolved, first,
+        "is solved at no lambda of the path",
+        "are solved at no lambda of the path",
+        "none can be chosen, weights are 0. Raise max_sweeps, or fit more models",
+    )  # fmt: skip
+    only_on_path = chosen.constant & (problem.yy > 0)  # held-out rows differ
+    without = chosen.fold_constant | chosen.unsolved | only_on_path
+    if not without.any():
+        return fits
+    return replace(
+        fits,
+        status=np.where(without, np.int8(Status.NOT_RUN), fits.status),
+        gap=np.where(without, np.nan, fits.gap),
+    )
 
 
 def _final(runner: PathRunner, chosen: Chosen) -> tuple[FinalFit, Standardized]:
@@ -236,9 +284,9 @@ def _final(runner: PathRunner, chosen: Chosen) -> tuple[FinalFit, Standardized]:
     parts = []
     for block in target_blocks(runner.n_targets, runner.block_size):
         step = f"final_{block.start}"
-        kept = runner.journal.get(step)
-        part = _from_arrays(kept) if kept else _refit(runner, exact, chosen, block)
-        if kept is None:
+        part = recall(runner.journal, step, _from_arrays)
+        if part is None:
+            part = _refit(runner, exact, chosen, block)
             runner.journal.put(step, _as_arrays(part))
         parts.append(part)
         runner.report("refit", block.stop, runner.n_targets)
@@ -324,30 +372,62 @@ def _check_rows(split: RowSplit, n_rows: int) -> None:
 def _checked_targets(targets: slice, n_targets: int) -> slice:
     if not isinstance(targets, slice):
         raise UsageError(f"targets={targets!r}; give a slice, e.g. slice(0, 10)")
-    start, stop, step = targets.indices(n_targets)
-    if step != 1 or stop <= start:
+    if targets.step not in (None, 1):
         raise UsageError(
-            f"targets {targets.start} to {targets.stop} select none of the {n_targets} in steps of "
-            "one; give a start below the end"
+            f"targets in steps of {targets.step}; give a slice without a step, and take every "
+            f"{targets.step}. target of the result"
+        )
+    start, stop, _ = targets.indices(n_targets)
+    if stop <= start:
+        raise UsageError(
+            f"targets {targets.start} to {targets.stop} select none of the {n_targets}; give a "
+            "start below the end"
         )
     return slice(start, stop)
 
 
 def _warn_constant(what: str, constant: NDArray[np.bool_], first: int, n_rows: int) -> None:
-    indices = np.flatnonzero(constant) + first
+    over = f"over {n_rows} rows"
+    _warn(
+        what, constant, first, f"never changes {over}", f"never change {over}", "weights are 0"
+    )  # fmt: skip
+
+
+def _warn(
+    what: str, which: NDArray[np.bool_], first: int, one: str, many: str, therefore: str
+) -> None:
+    """A warning that names those of ``which``, counted from ``first``."""
+    indices = np.flatnonzero(which) + first
     if len(indices):
         named = ", ".join(map(str, indices[:5])) + (", ..." if len(indices) > 5 else "")
-        change = f"{what} never changes" if len(indices) == 1 else f"{what}s never change"
-        warnings.warn(
-            f"{len(indices)} {change} over {n_rows} rows ({named}): weights are 0", stacklevel=3
-        )
+        said = f"{what} {one}" if len(indices) == 1 else f"{what}s {many}"
+        warnings.warn(f"{len(indices)} {said} ({named}): {therefore}", stacklevel=4)
+
+
+@contextmanager
+def _spool(data: FitData, plan: Plan, path: Path | None) -> Iterator[Path | None]:
+    """Where tables of folds go that no file was named for, if they are large."""
+    size = plan_size(data, plan.config)
+    if path is not None or size.keeps_folds or plan.engine not in TABLE_ENGINES:
+        yield None
+        return
+    with TemporaryDirectory(prefix="datamodels.") as folder:
+        yield Path(folder) / "moments.npz"
 
 
 @contextmanager
 def _threads(threads: int | None) -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(threads or before, before))
+    """Numba and torch with so many threads, while the block runs."""
+    if threads is None:
+        yield
+        return
+    import torch  # slow to import
+
+    before, torch_before = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(min(threads, before))
+    torch.set_num_threads(min(threads, torch_before))
     try:
         yield
     finally:
         numba.set_num_threads(before)
+        torch.set_num_threads(torch_before)

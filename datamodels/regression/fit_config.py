@@ -1,13 +1,28 @@
 """The options of a fit."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, get_args
 
 from datamodels.errors import UsageError
 from datamodels.near_miss import nearest
 
 ENGINES = ("auto", "cpu", "torch", "few_rows", "screened", "saga")
+TABLE_ENGINES = ("cpu", "torch")  # those that work on a table of all pairs of features
 ESTIMATORS = ("lasso", "ridge", "difference")
 RULES = ("min", "1se")
+
+NO_LAMBDA = "estimator=difference has no lambda: leave lam out"
+
+FLOAT32_TOL = 1e-5  # gaps on a float32 Gram matrix were seen to err by up to 3e-7
+
+_KINDS: dict[type, tuple[type, str]] = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a string"),
+    bool: (bool, "True or False"),  # or 1 or 0
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class FitConfig:
     seed: int = 0  # of folds and of saga's order of rows
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            _check_type(option.name, option.type, getattr(self, option.name))
         for name in ("k", "max_sweeps", "final_max_sweeps", "check_every"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("batch_size", "threads", "target_block"):
@@ -47,7 +64,8 @@ class FitConfig:
             _require(0 < value < 1, name, value, "between 0 and 1, both excluded")
         for name in ("memory_gb", "lr", "change_eps"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "above 0")
+            holds = value is None or 0 < value < math.inf
+            _require(holds, name, value, "above 0, and finite")
         _require(self.folds is None or self.folds >= 2, "folds", self.folds, "at least 2")
         _one_of("engine", self.engine, ENGINES)
         _one_of("estimator", self.estimator, ESTIMATORS)
@@ -61,6 +79,26 @@ class FitConfig:
                 f"engine={self.engine} fits the lasso; estimator={self.estimator} has a solver of "
                 "its own: leave the engine out"
             )
+
+    @property
+    def needs_exact_gram(self) -> bool:
+        """Whether the path asks for gaps that a Gram matrix in float32 does not hold."""
+        return self.engine == "cpu" and self.estimator == "lasso" and self.tol < FLOAT32_TOL
+
+
+def check_whole_number(name: str, value: object) -> None:
+    """UsageError unless ``value`` is an integer."""
+    _check_type(name, int, value)
+
+
+def _check_type(name: str, annotation: Any, value: object) -> None:
+    kinds = get_args(annotation) or (annotation,)
+    if value is None and type(None) in kinds:
+        return
+    accepted, words = _KINDS[kinds[0]]
+    is_switch = kinds[0] is bool and value in (0, 1)
+    if not is_switch and (not isinstance(value, accepted) or isinstance(value, bool)):
+        raise UsageError(f"{name}={value!r}; it must be {words}")
 
 
 def _require(holds: bool, name: str, value: object, limit: str) -> None:

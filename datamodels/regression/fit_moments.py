@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodels.errors import UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.moment_sums import Moments
 from datamodels.regression.moments_file import MomentsFile, new_moments_file
@@ -39,6 +39,7 @@ class MomentsMaker:
     groups: Int64s | None = None  # (source.n_rows,) labels
     groups_key: str | None = None
     device: str | None = None  # where to count; None: from bits on the CPU
+    max_rows: int | None = None  # of a block of rows
 
     def make(
         self, rows: Int64s, folds: int | None, seed: int, path: Path | None, *, all_targets: bool
@@ -69,6 +70,7 @@ class MomentsMaker:
             groups_key=self.groups_key,
             device=self.device,
             block_bytes=self.block_bytes,
+            max_rows=self.max_rows,
             progress=self.report,
         )
 
@@ -81,7 +83,17 @@ class MomentsMaker:
     def _from_file(self, path: Path, folds: int | None) -> Parts:
         with MomentsFile(path) as file:
             targets = _within(file.known, self.targets, path)
+            if not file.has_table:
+                raise _lacks("table of pairs", path)
             total = file.total(targets=targets)
+        if total.xy is None:
+            raise _lacks("products of masks and outputs", path)
+        if (total.groups is None) != (self.groups is None):
+            there, asked = ("no ", "with") if total.groups is None else ("", "without")
+            raise InputError(
+                f"moments={path} hold {there}sums of groups, and the fit is {asked} groups; make "
+                "the file anew, or name another"
+            )
 
         def part(k: int) -> Moments:
             with MomentsFile(path) as file:
@@ -126,6 +138,10 @@ def _in_memory(parts: list[Moments]) -> Parts:
     for part in parts[1:]:
         total = added(total, part)
     return Parts(total, [lambda part=part: part for part in parts])  # type: ignore[misc]
+
+
+def _lacks(what: str, path: Path) -> InputError:
+    return InputError(f"moments={path} hold no {what}, which a fit needs; name another file")
 
 
 def _check_folds(known: KnownRows, folds: int | None, seed: int, path: Path) -> None:

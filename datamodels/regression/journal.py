@@ -1,8 +1,9 @@
 """What a fit has done so far, kept so that it can go on after it was stopped."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError
 from datamodels.files import new_file
 
+T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -21,6 +23,20 @@ class Journal(Protocol):
 
     def put(self, step: str, arrays: Arrays) -> None:
         """Keep what ``step`` left."""
+
+
+def recall(journal: Journal, step: str, build: Callable[[Arrays], T]) -> T | None:
+    """What ``step`` left, as ``build`` makes it of its arrays; None if it is not done."""
+    arrays = journal.get(step)
+    if arrays is None:
+        return None
+    try:
+        return build(arrays)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"steps/{step}.npz of the unfinished run is damaged, or of another version: {error}. "
+            "Remove it and resume again"
+        ) from None
 
 
 class NoJournal:

@@ -11,7 +11,7 @@ from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.choice import Choice, choose, combine_folds, solved_errors
 from datamodels.regression.engines.contract import BlockPath, Limits
 from datamodels.regression.fit_config import FitConfig
-from datamodels.regression.journal import Journal
+from datamodels.regression.journal import Journal, recall
 from datamodels.regression.lambda_path import (
     Grid,
     PathLog,
@@ -26,6 +26,7 @@ from datamodels.regression.penalty_factors import PenaltyFactors
 from datamodels.regression.row_source import Progress
 from datamodels.regression.sparse_rows import SparseRows, stack_rows
 from datamodels.regression.standardized import Standardized
+from datamodels.regression.status import Status
 from datamodels.regression.trials import Trial, Trials
 
 
@@ -39,6 +40,8 @@ class Chosen:
     val_se: Float64s | None  # (k, t) with folds
     choice: Choice | None  # None where lambda was given
     constant: NDArray[np.bool_]  # (t,) targets that never change over the rows of the path
+    fold_constant: NDArray[np.bool_]  # (t,) others that never change outside one of the folds
+    unsolved: NDArray[np.bool_]  # (t,) others that were solved at no lambda
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,9 @@ class PathRunner:
             log, warm = self._all_blocks("path", follow)
             constant = trial.problem.yy == 0
         choice = choose(log, solved_errors(log))
-        return Chosen(choice.lam, warm, log, None, choice, constant)
+        unsolved = (choice.lam == 0) & (log.status[0] != Status.NOT_RUN)
+        none = np.zeros_like(constant)
+        return Chosen(choice.lam, warm, log, None, choice, constant, none, unsolved)
 
     def folds(self, n_folds: int) -> Chosen:
         """The lambda of the least mean validation error over folds, or by the 1se rule.
@@ -75,7 +80,8 @@ class PathRunner:
         grid = self._grid()
         with self.trials.everything() as trial:
             lambdas = self._whole_grid(trial, grid)
-        logs = []
+            constant = trial.problem.yy == 0
+        logs, somewhere = [], np.zeros_like(constant)
         for fold in range(n_folds):
             with self.trials.trial(fold) as trial:
 
@@ -85,17 +91,29 @@ class PathRunner:
                     return self._follow(trial, block, path, lambdas[:, block], units, runs)
 
                 logs.append(self._all_blocks(f"fold {fold + 1} of {n_folds}", follow)[0])
+                somewhere |= trial.problem.yy == 0
         together = combine_folds(logs)
         errors = together.log.val_mse
         spread = together.val_se if self.config.rule == "1se" else None
         choice = choose(together.log, errors, spread)
-        _, warm, problem = self.solve_at(choice.lam, self.config.tol)
-        return Chosen(choice.lam, warm, together.log, together.val_se, choice, problem.yy == 0)
+        _, warm, _ = self.solve_at(choice.lam, self.config.tol)
+        without = (choice.lam == 0) & (lambdas[0] > 0) & ~constant
+        return Chosen(
+            lam=choice.lam,
+            warm=warm,
+            log=together.log,
+            val_se=together.val_se,
+            choice=choice,
+            constant=constant,
+            fold_constant=without & somewhere,
+            unsolved=without & ~somewhere,
+        )
 
     def given(self, lam: Float64s) -> Chosen:
         """The lambdas (t,) that were asked for."""
         log, warm, problem = self.solve_at(lam, self.config.tol)
-        return Chosen(lam, warm, log, None, None, problem.yy == 0)
+        none = np.zeros(self.n_targets, np.bool_)
+        return Chosen(lam, warm, log, None, None, problem.yy == 0, none, none)
 
     def solve_at(
         self, lam: Float64s, tol: float, stage: str = "all rows"
@@ -142,12 +160,10 @@ class PathRunner:
         logs, rows = [], []
         for block in target_blocks(self.n_targets, self.block_size):
             step = f"{stage.replace(' ', '_')}_{block.start}"
-            kept = self.journal.get(step)
-            if kept is None:
+            result = recall(self.journal, step, from_arrays)
+            if result is None:
                 result = follow(block)
                 self.journal.put(step, as_arrays(result))
-            else:
-                result = from_arrays(kept)
             logs.append(result.log)
             rows += list(_rows(result.weights))
             self.report(stage, block.stop, self.n_targets)

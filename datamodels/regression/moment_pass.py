@@ -12,6 +12,7 @@ from datamodels.regression.blocks import (
     Block,
     Float64s,
     Int64s,
+    is_zero_one,
     read_blocks,
 )
 from datamodels.regression.moment_sums import Groups, Moments
@@ -236,7 +237,7 @@ class _GroupSums:
             self._sums[int(label)] = (
                 before[0] + n,
                 before[1] + x,
-                before[2] + y[rows].sum(axis=0),
+                before[2] + _sums(y[rows])[0],
             )
 
     def finish(self, shift_x: Float64s, dtype: "np.dtype[Any]") -> Groups | None:
@@ -249,10 +250,3 @@ class _GroupSums:
         return Groups(
             labels, n, sum_x.astype(dtype), np.stack([self._sums[label][2] for label in labels])
         )
-
-
-def is_zero_one(values: NDArray[Any]) -> bool:
-    """Whether every value is 0 or 1, whatever the dtype."""
-    if values.dtype == np.bool_:
-        return True
-    return bool(((values == 0) | (values == 1)).all())

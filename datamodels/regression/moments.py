@@ -1,5 +1,6 @@
 """``python -m datamodels.regression.moments``: moments of rows of a store, kept in a file."""
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_groups
 from datamodels.regression.memory import available_bytes
 from datamodels.regression.moments_file import check_name, new_moments_file
+from datamodels.regression.plan import pair_bytes
 from datamodels.regression.row_moments import Collector, KnownRows
 from datamodels.regression.row_source import RowSource
 from datamodels.training.indices import parse_indices
@@ -55,8 +57,8 @@ def _check_values(options: Values) -> None:
         if value is not None and value < least:
             raise UsageError(f"{name}={value}; it must be at least {least}")
     memory = options["memory_gb"]
-    if memory is not None and not memory > 0:
-        raise UsageError(f"memory_gb={memory:g}; it must be above 0")
+    if memory is not None and not 0 < memory < math.inf:
+        raise UsageError(f"memory_gb={memory:g}; it must be above 0, and finite")
 
 
 def _open(options: Values) -> RowSource:
@@ -129,8 +131,7 @@ def _block_bytes(memory_gb: float | None, source: RowSource, targets: slice) -> 
     One table of pairs is held at a time, and X'Y: float64, 4 bytes an entry for counts.
     """
     p, t = source.n_features, targets.stop - targets.start
-    pair = 4 if source.mask_dtype.kind in "bui" else 8
-    needed = pair * p**2 + 8 * p * t
+    needed = pair_bytes(source.mask_dtype) * p**2 + 8 * p * t
     if memory_gb is None:
         free = available_bytes()
         budget = int(_SHARE_OF_FREE * (free if free is not None else _DEFAULT_FREE))

@@ -51,10 +51,12 @@ _WORDS = ("folds", "seed", "groups_key", "x_name", "y_name", "first_target", "n_
 Triangle = Iterator[NDArray[Any]]  # row i of a symmetric table from its diagonal on, (p - i,)
 
 
-def check_name(path: Path) -> None:
+def check_name(path: Path, option: str = "out") -> None:
     """UsageError for a file of moments that is to be called otherwise than ``.npz``."""
     if path.suffix != ".npz":
-        raise UsageError(f"out={path}: moments are written to .npz files; end the name in .npz")
+        raise UsageError(
+            f"{option}={path}: moments are written to .npz files; end the name in .npz"
+        )
 
 
 def save(moments: RowMoments, path: str | Path) -> None:

@@ -5,9 +5,9 @@ scales of ``standardized``, an entry of the Gram matrix is
 
     G_ij = (n_ij - U_i . U_j) e_i e_j,   |G_ij| <= 1,   e = 1 / (sqrt(n) s)
 
-and 1 / (e_i e_j) <= n / 4 for zeros and ones, so rounding G_ij to float32 (at most 2^-25 of it)
-moves the count by at most n 2^-27: below 2^26 rows, rounding to the nearest integer gives the count
-back exactly.
+and 1 / (e_i e_j) <= n / 4 for zeros and ones. Rounded to float32, a G_ij of at most 1 is off by at
+most 2^-25, which moves the count by at most n 2^-27: below 2^26 rows, rounding to the nearest
+integer gives the count back exactly.
 """
 
 from typing import Any

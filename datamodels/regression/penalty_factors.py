@@ -10,6 +10,8 @@ from datamodels.errors import InputError
 from datamodels.npy_file import open_map
 from datamodels.regression.blocks import Float64s
 
+_CHECKED_AT_ONCE = 1 << 22  # factors
+
 
 class PenaltyFactors:
     """Factors (p,) of each feature, or (p, t) of each feature and target, in [0, infinity].
@@ -53,13 +55,15 @@ class PenaltyFactors:
     def _check(self) -> bool:
         """Whether some factor is zero; InputError for one that is negative or NaN."""
         zeros = False
-        for column in self._values.T:
-            wrong = ~(column >= 0)
+        size = max(1, _CHECKED_AT_ONCE // max(1, self._values.shape[1]))
+        for first in range(0, len(self._values), size):  # as they lie in a file, each page once
+            block = self._values[first : first + size]
+            wrong = ~(block >= 0)
             if wrong.any():
-                j = int(wrong.argmax())
+                j, t = np.argwhere(wrong)[0]
                 raise InputError(
-                    f"the penalty factor of feature {j} is {column[j]}; factors are 0 "
+                    f"the penalty factor of feature {first + j} is {block[j, t]}; factors are 0 "
                     "(unpenalized) or more, and infinity leaves a feature out"
                 )
-            zeros = zeros or bool((column == 0).any())
+            zeros = zeros or bool((block == 0).any())
         return zeros

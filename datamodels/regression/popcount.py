@@ -96,11 +96,6 @@ def add_counts(packed: Words, counts: NDArray[Any], n_rows: int, sign: int = 1) 
     _add_counts(packed, counts, n_words, _block_size(lines), sign)
 
 
-def subtract_counts(packed: Words, counts: NDArray[Any], n_rows: int) -> None:
-    """Take X'X of the first ``n_rows`` packed rows out of the upper triangle of ``counts``."""
-    add_counts(packed, counts, n_rows, -1)
-
-
 def mirror(counts: NDArray[Any]) -> None:
     """Copy the upper triangle of a square array over the lower one."""
     _mirror(counts)
@@ -125,22 +120,6 @@ def pair_products(packed: Words, features: Int64s) -> NDArray[np.int32]:
     add_counts(lines, counts, packed.shape[1] * WORD_BITS)
     mirror(counts)
     return counts
-
-
-def ragged_pair_products(
-    packed: Words, start: Int64s, feature: Int64s
-) -> tuple[Int64s, NDArray[np.int32]]:
-    """X_A'X_A of several sets A of features, exact: set r is ``feature[start[r]:start[r + 1]]``.
-
-    Returns (first (r + 1,), counts): table r is ``counts[first[r]:first[r + 1]]``, (a_r, a_r) in C
-    order. Every set is counted by one thread: for many sets of a few hundred features.
-    """
-    sizes = np.diff(start)
-    first = np.zeros(len(start), np.int64)
-    np.cumsum(sizes**2, out=first[1:])
-    counts = np.zeros(first[-1], np.int32)
-    _count_sets(packed, start, feature, first, counts)
-    return first, counts
 
 
 def _block_size(lines: int) -> int:
@@ -206,38 +185,6 @@ def _block_pairs(n_blocks):  # type: ignore[no-untyped-def]
             pairs[n, 0], pairs[n, 1] = i, j
             n += 1
     return pairs
-
-
-@njit(parallel=True, cache=True)
-def _count_sets(packed, start, feature, first, counts):  # type: ignore[no-untyped-def]
-    for r in prange(len(start) - 1):
-        a = start[r + 1] - start[r]
-        table = counts[first[r] : first[r + 1]].reshape((a, a))
-        _count_set(packed, feature[start[r] : start[r + 1]], table)
-
-
-@njit(cache=True)
-def _count_set(packed, features, table):  # type: ignore[no-untyped-def]
-    a, n_words = len(features), packed.shape[1]
-    lines = (a + _TILE - 1) // _TILE * _TILE
-    gathered = _aligned_words(lines, min(n_words, _BLOCK_WORDS))
-    for first in range(0, n_words, _BLOCK_WORDS):
-        n = min(_BLOCK_WORDS, n_words - first)
-        for k in range(a):
-            for w in range(n):
-                gathered[k, w] = packed[features[k], first + w]
-        _count_block(gathered, table, 0, n, 0, lines, 0, lines, 1)
-    for i in range(a):
-        for j in range(i):
-            table[i, j] = table[j, i]
-
-
-@njit(cache=True)
-def _aligned_words(lines, words):  # type: ignore[no-untyped-def]
-    """Zeros (lines, words) that begin at a cache line."""
-    memory = np.zeros(lines * words + _LANES, np.uint64)
-    first = -np.int64(memory.ctypes.data) % _CACHE_LINE // 8
-    return memory[first : first + lines * words].reshape((lines, words))
 
 
 @njit(cache=True)

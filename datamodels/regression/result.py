@@ -16,6 +16,10 @@ from datamodels.npy_file import open_map
 
 _KEYS = ("weight", "bias", "lam")
 _BLOCK_ROWS = 4096
+_ARRAY_REMEDY = (
+    "Give a full array of numbers: .float() of a bfloat16 tensor, .to_dense() or .toarray() of a "
+    "sparse one, lists of lists of one length"
+)
 
 Units = Literal["raw", "standardized"]
 
@@ -163,12 +167,15 @@ class Datamodels:
 
 def as_numpy(values: Any) -> NDArray[Any]:
     """An array of anything that numpy takes, and of torch tensors on any device."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
     try:
-        return np.asanyarray(values)
-    except ValueError as error:  # a list of lists of different lengths
-        raise InputError(f"this makes no array: {error}") from None
+        if hasattr(values, "detach"):
+            values = values.detach().cpu()
+        array: NDArray[Any] = np.asanyarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"this makes no array: {error}. {_ARRAY_REMEDY}") from None
+    if array.dtype.kind == "O":
+        raise InputError(f"{type(values).__name__} makes no array of numbers. {_ARRAY_REMEDY}")
+    return array
 
 
 def top_examples(weights: NDArray[Any], k: int) -> TopExamples:

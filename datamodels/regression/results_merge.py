@@ -14,8 +14,10 @@ from datamodels.regression.result import Datamodels
 from datamodels.regression.results import Results
 
 # What may differ between slices: where a run found itself, not what it computed.
-_MAY_DIFFER = {"target_start_ind", "target_end_ind", "engine_reason", "data_path", "moments"}
-_FIT_MAY_DIFFER = {"memory_gb", "threads", "target_block", "device"}
+_MAY_DIFFER = {
+    "target_start_ind", "target_end_ind", "engine_reason", "data_path", "moments",
+    "memory_gb", "threads", "target_block", "device",
+}  # fmt: skip
 
 
 class _Slice(NamedTuple):
@@ -84,10 +86,8 @@ def _check_alike(before: _Slice, after: _Slice) -> None:
 
 
 def _comparable(part: _Slice) -> dict[str, object]:
-    content = dataclasses.asdict(part.results.config)
-    fit = content.pop("fit")
-    kept = {name: value for name, value in content.items() if name not in _MAY_DIFFER}
-    return kept | {name: value for name, value in fit.items() if name not in _FIT_MAY_DIFFER}
+    options = part.results.config.options()
+    return {name: value for name, value in options.items() if name not in _MAY_DIFFER}
 
 
 def _joined_datamodels(parts: list[Datamodels]) -> Datamodels:

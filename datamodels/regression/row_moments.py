@@ -38,7 +38,7 @@ class KnownRows:
     folds: int | None = None  # None: one part for all rows
     seed: int | None = None  # of the folds
     groups_key: str | None = None  # array of the store that told the groups
-    x_name: str | None = None  # arrays of the store; None for a .beton file
+    x_name: str | None = None  # arrays of the store; None for a .beton file, or if a fit made them
     y_name: str | None = None
 
     @property
@@ -156,6 +156,7 @@ class Collector:
         names: arrays of the store that masks and outputs come from.
         table: whether to count all pairs of features.
         device: where to count them, see ``MomentAccumulator``.
+        block_bytes, max_rows: of a block of rows, see ``read_blocks``.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class Collector:
         table: bool = True,
         device: str | None = None,
         block_bytes: int = DEFAULT_BLOCK_BYTES,
+        max_rows: int | None = None,
         progress: Progress = silent,
     ) -> None:
         self._source = HashedSource(source)
@@ -180,7 +182,7 @@ class Collector:
         self._folds, self._seed = folds, seed
         self._groups, self._groups_key, self._names = groups, groups_key, names
         self._table, self._device = table, device
-        self._block_bytes, self._progress = block_bytes, progress
+        self._block_bytes, self._max_rows, self._progress = block_bytes, max_rows, progress
         self._done = 0
 
     def parts(self) -> Iterator[Moments]:
@@ -230,6 +232,7 @@ class Collector:
             positions,
             targets=self._targets,
             block_bytes=self._block_bytes,
+            max_rows=self._max_rows,
             groups=self._groups,
         ):
             accumulator.add(block)

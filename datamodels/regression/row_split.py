@@ -9,6 +9,7 @@ from datamodels.regression.blocks import Int64s
 from datamodels.streams import stream_words
 
 _STREAM = "folds"
+_LARGEST_NAME = 2**27  # a word of 8 bytes is drawn for every number up to the largest: 1 GiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +84,20 @@ def fold_of(names: Int64s, folds: int, seed: int) -> Int64s:
         raise UsageError(f"folds={folds}; give at least 2, 5 or 10 are usual")
     if seed < 0:
         raise UsageError(f"seed={seed}; folds are drawn with a seed of 0 or more")
-    blocks = int(names.max(initial=0)) // folds + 1
-    words = stream_words(_STREAM, seed=seed, index=0, count=blocks * folds)
-    order = np.argsort(words.reshape(blocks, folds), axis=1, kind="stable")
-    assigned: Int64s = order.reshape(-1)[names].astype(np.int64)
+    _check_names(names)
+    block, place = np.divmod(names, folds)
+    n_blocks = int(block.max(initial=0)) + 1
+    words = stream_words(_STREAM, seed=seed, index=0, count=n_blocks * folds)
+    present, which = np.unique(block, return_inverse=True)
+    order = np.argsort(words.reshape(n_blocks, folds)[present], axis=1, kind="stable")
+    assigned: Int64s = order[which, place].astype(np.int64)
     return assigned
+
+
+def _check_names(names: Int64s) -> None:
+    wrong = names[(names < 0) | (names >= _LARGEST_NAME)]
+    if len(wrong):
+        raise UsageError(
+            f"a row has the number {wrong[0]}; folds are drawn for rows numbered from 0 to "
+            f"{_LARGEST_NAME - 1}: number the rows of the data anew, or hold rows out once"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fit_config import NO_LAMBDA, FitConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class RunConfig:
     seed: int = 0  # picks the validation rows; -1: the last ones
     target_start_ind: int = 0
     target_end_ind: int | None = None  # None: to the end
-    lam: float | str | None = None  # given for all targets, or an .npy file (n_targets,)
+    lam: float | str | None = (
+        None  # given for all targets (of ridge: without unit), or an .npy file (n_targets,)
+    )
     groups: str | None = None  # array of the store that labels the rows
     penalty_factors: str | None = None  # .npy file
     moments: str | None = None  # .npz file to use, extend or make
@@ -50,6 +52,8 @@ class RunConfig:
             )
         if self.lam is not None and self.fit.folds is not None:
             raise UsageError("lam and folds are both given: lambda is either given or chosen")
+        if self.lam is not None and self.fit.estimator == "difference":
+            raise UsageError(NO_LAMBDA)
         if isinstance(self.lam, float) and not 0 < self.lam < float("inf"):
             raise UsageError(f"lam={self.lam}; lambda is above 0, in the units of the outputs")
         if self.seed < (-1 if self.chooses_by_held_out_rows else 0):
@@ -66,6 +70,8 @@ class RunConfig:
     @property
     def chooses_by_held_out_rows(self) -> bool:
         """Whether num_val rows choose lambda, rather than folds or nobody."""
+        if self.fit.estimator == "difference" and self.num_val is None:
+            return False  # it has no lambda
         return self.fit.folds is None and self.lam is None
 
     @property
@@ -78,15 +84,21 @@ class RunConfig:
         """The targets to fit."""
         return slice(self.target_start_ind, self.target_end_ind)
 
+    def options(self) -> dict[str, object]:
+        """All options by name, those of the fit after the run's own. One that both have (the fit's
+        ``seed`` is not below 0) is called ``fit.seed`` there."""
+        own = dataclasses.asdict(self)
+        fit = own.pop("fit")
+        return own | {f"fit.{name}" if name in own else name: fit[name] for name in fit}
+
     def differences(self, other: "RunConfig") -> list[str]:
         """Names of the options that differ, those of the fit included."""
-        options = {**dataclasses.asdict(self), **dataclasses.asdict(self.fit)}
-        others = {**dataclasses.asdict(other), **dataclasses.asdict(other.fit)}
-        return [name for name in options if name != "fit" and options[name] != others[name]]
+        others = other.options()
+        return [name for name, value in self.options().items() if value != others[name]]
 
     def option(self, name: str) -> object:
         """The value of an option, of the fit or of the run."""
-        return getattr(self if hasattr(self, name) else self.fit, name)
+        return self.options()[name]
 
     def save(self, folder: Path, name: str = FILE_NAME) -> None:
         """Write it into a folder of results."""

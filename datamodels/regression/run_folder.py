@@ -8,6 +8,7 @@ and ``steps/`` with what is solved so far. Once the results stand at ``out_dir``
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodels.errors import DatamodelsError, ExistsError, InputError
+from datamodels.errors import DatamodelsError, ExistsError, InputError, UsageError
 from datamodels.files import (
     disk_errors,
     missing_folders,
     new_file,
     refuse_existing,
     remove_empty,
+    sync_folder,
 )
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.fit_config import FitConfig
@@ -55,7 +57,7 @@ class RunFolder:
         fitted = FittedRows.read(self.path)
         positions = np.flatnonzero(np.isin(source.idx, fitted.rows))
         if len(positions) != len(fitted.rows) or not np.array_equal(
-            _some_hashes(source, positions), np.load(self.path / _HASHES)
+            _some_hashes(source, positions), self._hashes()
         ):
             raise InputError(
                 f"the data behind {self.path} have changed: other masks or outputs stand in the "
@@ -65,8 +67,24 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """What the run settled when it began."""
-        content = json.loads((self.path / _PLAN).read_text(encoding="utf-8"))
-        return Plan(**{**content, "config": FitConfig(**content["config"])})
+        with self._reading(_PLAN):
+            content = json.loads((self.path / _PLAN).read_text(encoding="utf-8"))
+            return Plan(**{**content, "config": FitConfig(**content["config"])})
+
+    def _hashes(self) -> Hashes:
+        with self._reading(_HASHES):
+            hashes: Hashes = np.load(self.path / _HASHES)
+            return hashes
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, EOFError, TypeError, KeyError, UsageError) as error:
+            raise InputError(
+                f"{self.path / name} is damaged, or of another version: {error}. Remove "
+                f"{self.path} and start anew"
+            ) from None
 
     def begin(
         self, asked: RunConfig, plan: Plan, rows: FittedRows, source: RowSource, positions: Int64s
@@ -79,6 +97,7 @@ class RunFolder:
             np.save(self.path / _HASHES, _some_hashes(source, positions))
             text = json.dumps(dataclasses.asdict(plan), indent=2)
             (self.path / _PLAN).write_text(text + "\n", encoding="utf-8")
+            _sync_files(self.path)
         with new_file(self.path / _ASKED) as temporary:  # last: it says that the rest is there
             asked.save(temporary.parent, temporary.name)
 
@@ -118,6 +137,15 @@ def check_complete(out_dir: Path, asked: RunConfig) -> None:
 
 def _path(out_dir: Path) -> Path:
     return out_dir.with_name(out_dir.name + ".unfinished")
+
+
+def _sync_files(folder: Path) -> None:
+    """Bring the files of a folder to the disk, before another one says that they are there."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def _some_hashes(source: RowSource, positions: Int64s) -> Hashes:

@@ -26,15 +26,23 @@ def print_summary(result: "FitResult", config: RunConfig, seconds: float) -> Non
         f"  lambda                 {_spread(final['lambda'], '.3g')}\n"
         f"  non-zero weights       {_spread(final['weight_nz'], '.0f')}\n"
         f"  validation R2          {shown}\n"
-        f"  largest relative gap   {final['gap'].max():.1e}\n"
+        f"  largest relative gap   {_largest(final['gap'])}\n"
         f"  seconds                {seconds:.1f} ({stages})"
     )
+
+
+def _largest(gaps: NDArray[Any]) -> str:
+    known = gaps[~np.isnan(gaps)]
+    return f"{known.max():.1e}" if len(known) else "undefined"
 
 
 def _models(config: RunConfig) -> str:
     if config.chooses_by_held_out_rows:
         return f"{config.num_train} + {config.num_val} models"
-    how = f"{config.fit.folds} folds" if config.fit.folds is not None else "lambda given"
+    if config.fit.folds is not None:
+        how = f"{config.fit.folds} folds"
+    else:
+        how = "lambda given" if config.lam is not None else "no lambda"
     return f"{config.num_rows} models ({how})"
 
 
@@ -53,9 +61,18 @@ def status_of(final: Fields, config: RunConfig) -> int:
             f"{gap[rounded].max():.1e}, not to {config.fit.final_tol:g}",
             file=sys.stderr,
         )
-    failed = np.flatnonzero((status != Status.CONVERGED) & (status != Status.FLOAT32_LIMIT))
+    without = np.flatnonzero(status == Status.NOT_RUN)
+    if len(without):
+        print(
+            f"error: {_named(without, config)} without a lambda, and all weights are 0: constant "
+            "over the rows that a path was fitted on, or solved nowhere on it; -1 in "
+            "final_lambda/status.npy. Fit more models, or leave them out",
+            file=sys.stderr,
+        )
+    fine = (Status.CONVERGED, Status.FLOAT32_LIMIT, Status.NOT_RUN)
+    failed = np.flatnonzero(~np.isin(status, fine))
     if not len(failed):
-        return 0
+        return 1 if len(without) else 0
     print(
         f"error: {_named(failed, config)} not solved to the gap {config.fit.final_tol:g}; see "
         f"final_lambda/status.npy. Raise cfg.eps, which ends the path at a larger lambda, or fit "

@@ -71,7 +71,7 @@ class Standardized:
         """c = Z'y / n for some targets, one target a row: (t, p) in the units of y."""
         products: Float64s = self.xy[:, targets].T
         if self.basis_y is not None:
-            products = products - self.basis_y[targets] @ self.basis.T
+            products = products - _products_of_means(self.basis_y[targets], self.basis)
         scale = self.scale_inverse / float(np.sqrt(self.n))
         correlations: Float64s = np.ascontiguousarray(products) * scale
         return correlations
@@ -87,7 +87,8 @@ class Standardized:
 
     def gram(self, dtype: Any = np.float32) -> NDArray[Any]:
         """G (p, p), formed in float64 and rounded once; 0 for a constant column."""
-        assert self.xx is not None
+        if self.xx is None:
+            raise ValueError("these moments have no table of pairs (xx), so there is no G to form")
         gram = np.empty(self.xx.shape, dtype)
         fill_gram(self.xx, self.basis, self.scale_inverse, gram)
         return gram
@@ -106,7 +107,8 @@ def standardize(
     basis, basis_y = _centring(moments, use_bias)
     n = moments.n
     xy = products if moments.xy is None else moments.xy
-    assert xy is not None
+    if xy is None:
+        raise ValueError("these moments have no X'Y (xy): give its stand-in as products")
     return Standardized(
         n=n,
         xx=moments.xx,
@@ -130,7 +132,8 @@ def _centring(moments: Moments, use_bias: bool) -> tuple[Float64s, Float64s]:
         root = np.sqrt(moments.n)
         return moments.sum_x[:, None] / root, moments.sum_y[:, None] / root
     root = np.sqrt(moments.groups.n)
-    return np.ascontiguousarray(moments.groups.sum_x.T / root), moments.groups.sum_y.T / root
+    basis_y = np.ascontiguousarray(moments.groups.sum_y.T / root)
+    return np.ascontiguousarray(moments.groups.sum_x.T / root), basis_y
 
 
 def _centred_squares(moments: Moments) -> Float64s:
@@ -145,6 +148,17 @@ def _centred_squares(moments: Moments) -> Float64s:
     else:
         within = squares - ((moments.groups.sum_x**2).T / moments.groups.n).sum(axis=1)
     return np.where(within > _NO_VARIANCE * squares, within, 0.0)
+
+
+def _products_of_means(basis_y: Float64s, basis: Float64s) -> Float64s:
+    """V U' (t, p). Its rows are to the bit what they are among other targets: BLAS adds up in an
+    order that depends on how many there are."""
+    products = np.zeros((len(basis_y), len(basis)))
+    columns = np.ascontiguousarray(basis.T)  # (q, p)
+    for t, means in enumerate(basis_y):
+        for mean, column in zip(means, columns, strict=True):
+            products[t] += mean * column
+    return products
 
 
 def _mean_squares(moments: Moments, basis_y: Float64s) -> Float64s:

@@ -6,8 +6,8 @@ from enum import IntEnum
 class Status(IntEnum):
     """The outcome of one problem (a target at one lambda), as it is written to the logs."""
 
-    NOT_RUN = -1  # the target's path had ended at an earlier lambda
+    NOT_RUN = -1  # the target's path had ended at an earlier lambda, or never began
     CONVERGED = 0  # duality gap <= tolerance * mean(y^2)
-    ITERATION_LIMIT = 1  # the sweeps allowed were used up before that
+    ITERATION_LIMIT = 1  # the sweeps or rounds allowed were used up before that
     NON_FINITE = 2  # the gap became infinite or not a number
     FLOAT32_LIMIT = 3  # solved in float64; the gap of its float32 weights is above the tolerance

@@ -10,7 +10,8 @@ where that is nearly as large as the number of rows it converges slowly on it. `
 solves for the weights on the support, with a Cholesky factor that follows its changes.
 
 ``exact_descent`` and ``engines.row_descent`` call these. numba's cache on disk notices a change of
-the files that hold those callers, not of this one: see docs/structure.md before editing it.
+the files that hold those callers, not of this one: they carry a digest of it, which a test
+compares, so that a change of this file is one of theirs as well.
 """
 
 import numpy as np

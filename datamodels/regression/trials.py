@@ -168,9 +168,10 @@ class FoldTables(_Tables):
             with self._lent(HeldOutMoments(part)) as trial:
                 yield trial
         finally:
-            restored = combined_in_place(self._moments, part, 1)
-            # Only the table went there and back: it is exact, and sums of floats would not be.
-            self._moments = replace(total, xx=restored.xx if total.counted else total.xx)
+            # Only a table of counts went there and back: it is exact, sums of floats are not.
+            if total.counted:
+                total = replace(total, xx=combined_in_place(self._moments, part, 1).xx)
+            self._moments = total
 
     def everything(self) -> AbstractContextManager[Trial]:
         return self._lent(None)

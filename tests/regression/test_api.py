@@ -117,6 +117,12 @@ def test_moments_are_kept_and_used_again(data, reference, tmp_path):
     np.testing.assert_allclose(made.weight, reference.weight, atol=2e-3)
 
 
+def test_differences_of_means_hold_nothing_out(data):
+    plain = datamodels.fit(*data, estimator="difference")
+    held_out = datamodels.fit(*data, estimator="difference", num_val=20)
+    np.testing.assert_array_equal(plain.weight, held_out.weight)
+
+
 # --- what it refuses -----------------------------------------------------------------------------
 
 
@@ -137,7 +143,18 @@ def test_moments_are_kept_and_used_again(data, reference, tmp_path):
         ({"seed": -1, "folds": 3}, UsageError, "seed=-1"),
         ({"folds": 90}, UsageError, "folds=90"),
         ({"targets": slice(3, 9)}, UsageError, "select none"),
-        ({"targets": slice(0, 3, 2)}, UsageError, "steps of one"),
+        ({"targets": slice(0, 3, 2)}, UsageError, "in steps of 2; give a slice without a step"),
+        ({"num_val": 0.2}, UsageError, "num_val=0.2; it must be a whole number"),
+        ({"seed": "a"}, UsageError, "seed='a'"),
+        ({"k": 50.0}, UsageError, "k=50.0; it must be a whole number"),
+        ({"k": True}, UsageError, "k=True"),
+        ({"folds": "5"}, UsageError, "folds='5'"),
+        ({"engine": None}, UsageError, "engine=None; it must be a string"),
+        ({"eps": "small"}, UsageError, "eps='small'; it must be a number"),
+        ({"memory_gb": float("inf")}, UsageError, "memory_gb=inf; .* finite"),
+        ({"estimator": "difference", "lam": 0.1}, UsageError, "has no lambda"),
+        ({"moments": "m.npy"}, UsageError, "moments=m.npy.*end the name in .npz"),
+        ({"moments": "m.npz", "groups": np.zeros(N, int)}, UsageError, "put the labels into"),
         ({"targets": 1}, UsageError, "slice"),
         ({"groups": "init"}, UsageError, "array of a store"),
         ({"penalty_factors": "nowhere.npy"}, MissingFileError, "nowhere.npy"),

@@ -27,8 +27,8 @@ from datamodels.regression.beton_format import (
     Array,
     Field,
     Header,
+    map_file,
     parse_header,
-    read_header,
 )
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.beton_writer import write_beton
@@ -365,7 +365,7 @@ def test_a_name_as_long_as_the_file_system_takes(tmp_path):
 
 
 def offsets_worth_cutting_at(path):
-    header = read_header(path)
+    header = parse_header(map_file(path), path)
     size = path.stat().st_size
     edges = {0, HEADER.itemsize, header.metadata_ptr, header.metadata_end, size}
     edges |= {HEADER.itemsize + field * DESCRIPTOR.itemsize for field in (1, 2)}
@@ -410,10 +410,19 @@ def test_a_damaged_head_is_read_or_refused_and_nothing_else(tmp_path, beton, cha
 @pytest.mark.parametrize("pointer", [0, 100, 8 << 20, 2**63, 2**64 - 1])
 def test_a_pointer_out_of_the_pages_is_refused(beton, field, pointer):
     with beton.open("r+b") as file:
-        file.seek(read_header(beton).metadata_ptr + 4 * 24 + 8 * field)
+        header = parse_header(map_file(beton), beton)
+        file.seek(header.metadata_ptr + 4 * 24 + 8 * field)
         file.write(struct.pack("<Q", pointer))
     with pytest.raises(InputError, match=r"damaged: samples of field '(mask|targets)'"):
         BetonFile.open(beton)
+
+
+def test_a_negative_row_number_is_refused(tmp_path):
+    path = tmp_path / "negative.beton"
+    masks, targets, _ = samples(2, 5, 1)
+    write(path, masks, targets, np.array([3, -2]))
+    with pytest.raises(InputError, match="has idx -2"):
+        BetonFile.open(path)
 
 
 def test_a_file_whose_writing_stopped_says_so(beton):
@@ -507,7 +516,8 @@ def test_fields_beside_the_needed_ones(tmp_path, fields, message):
 def test_headers_of_any_data_set_can_be_read(tmp_path):
     plain = [type_id for type_id in FIELD_TYPES if type_id not in (NDARRAY, TENSOR)]
     fields = (*(Field(f"field {n}", n) for n in plain), MASK, Field("own", 255))
-    header = read_header(file_with(tmp_path / "any.beton", *fields))
+    path = file_with(tmp_path / "any.beton", *fields)
+    header = parse_header(map_file(path), path)
     assert header.fields == fields
 
 

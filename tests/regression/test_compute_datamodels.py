@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datamodels import Datamodels
+from datamodels.errors import InputError
 from datamodels.regression.compute_datamodels import main
 from datamodels.regression.logs import read_logs
 from datamodels.regression.results import Results
@@ -163,6 +164,37 @@ def test_constant_columns_and_targets_are_warnings(compute, folder, tmp_path):
     assert not saved["weight"][[3, 7]].any()
     assert not saved["weight"][:, 2].any()
     assert saved["bias"][2] == 4.5
+
+
+def test_a_target_constant_over_the_training_rows_alone_is_an_error(compute, folder, tmp_path):
+    margins = np.load(folder / "margins.npy")
+    margins[:82, 2] = 4.5
+    np.save(folder / "margins.npy", margins)
+    result = compute("--data.seed=-1")
+    assert_fails(result, 1, "target 2 is without a lambda", "1 target never changes over 80 rows")
+    assert read_logs(tmp_path / "out")["final_lambda"]["status"].tolist() == [0, 0, -1, 0]
+
+
+def test_differences_of_means_need_no_rows_that_choose(compute, here):
+    made = here("a", "--cfg.estimator=difference", num_train=100, num_val=None)
+    assert "val_mse" not in made.final
+    assert made.datamodels.weight.any()
+    assert_fails(compute("--cfg.estimator=difference", "--cfg.lam=1", out="b"), 2, "has no lambda")
+
+
+def test_options_without_effect_are_named(compute):
+    result = compute("--cfg.num_workers=3", "--cfg.device=cpu", "--cfg.engine=screened")
+    assert "cfg.num_workers is ignored by every engine" in result.stderr
+    assert "ignored, as engine=screened runs on the CPU: cfg.device=cpu" in result.stderr
+    assert "SAGA" not in result.stderr
+
+
+def test_a_damaged_log_is_named(compute, tmp_path):
+    compute()
+    file = tmp_path / "out" / "final_lambda" / "gap.npy"
+    file.write_bytes(file.read_bytes()[:9])
+    with pytest.raises(InputError, match=r"gap\.npy is damaged"):
+        read_logs(tmp_path / "out")
 
 
 def test_the_summary_tells_what_was_made(compute, tmp_path):

@@ -101,15 +101,6 @@ def test_pair_products_of_bits_are_exact():
     )
 
 
-def test_taken_features_are_a_design_of_their_own(x):
-    design = design_of(x)
-    some = np.array([30, 2, 2, 11, 0, 36])
-    taken = design.take_features(some)
-    assert (taken.n_rows, taken.n_features) == (N, 6)
-    np.testing.assert_array_equal(taken.columns(np.arange(6)), design.columns(some))
-    np.testing.assert_array_equal(taken.pair_products(np.arange(6)), design.pair_products(some))
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_predictions_come_in_the_dtype_asked_for(x, dtype):
     weights = sparse_rows(np.eye(2, P))

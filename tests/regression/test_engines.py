@@ -6,9 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from datamodels.regression.engines.build import TABLE_ENGINES, gram_engine, row_engine
+from datamodels.regression.engines.build import gram_engine, row_engine
 from datamodels.regression.engines.contract import Limits
-from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fit_config import TABLE_ENGINES, FitConfig
 from datamodels.regression.lambda_path import Grid
 from datamodels.regression.moment_pass import moments_of
 from datamodels.regression.row_source import ArraySource

@@ -317,6 +317,15 @@ def test_iteration_limit_is_a_status_and_the_gap_stays_honest(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_violators_still_outside_after_the_last_round_are_no_limit_of_float32(kind, monkeypatch):
+    monkeypatch.setattr(final_fit, "_LEAST_ROOM", 3)
+    monkeypatch.setattr(final_fit, "_MAX_ROUNDS", 2)
+    fit, _ = run_refit(PROBLEMS["few_rows"](), 0.02, kind=kind)
+    assert (fit.gap > TOL).all()
+    assert (fit.status == Status.ITERATION_LIMIT).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_float32_weights_cannot_reach_is_not_claimed(kind):
     fit, exact = run_refit(PROBLEMS["plain"](), 0.01, tol=1e-10, kind=kind)
     gap = exact.relative_gap(standardized_weights(fit, exact), fit.lam)
@@ -334,14 +343,18 @@ def test_moments_that_are_not_finite_end_as_non_finite(value, kind):
     warm = sparse_rows(np.zeros((5, 60)))
     fit = refit(given, slice(0, 5), np.full(5, 0.1), warm, np.ones((1, 60)), TOL, 1000)
     assert fit.status[1] == Status.NON_FINITE
+    assert fit.weight_nz[1] == 0
+    assert np.isfinite(fit.bias).all()
     assert (np.delete(fit.status, 1) == Status.CONVERGED).all()
 
 
 def test_raw_weights_beyond_float32_end_as_non_finite():
     problem = PROBLEMS["plain"]()
-    huge = Problem(problem.x * np.float32(1e-6), problem.y * np.float32(1e37))
+    huge = Problem(problem.x * np.float32(1e-10), problem.y * np.float32(1e29))
     fit, _ = run_refit(huge, 0.1)
     assert (fit.status == Status.NON_FINITE).all()
+    assert not fit.weight_nz.any()
+    np.testing.assert_allclose(fit.bias, huge.y.astype(np.float64).mean(axis=0), rtol=1e-5)
 
 
 # Direct solutions on a support

@@ -254,7 +254,7 @@ def test_rows_that_cannot_be_fitted_are_refused(data, train, val, message):
         fit(*data, train=train, val=val)
 
 
-@pytest.mark.parametrize("targets", [slice(3, 3), slice(7, 9), slice(0, 6, 2)])
+@pytest.mark.parametrize("targets", [slice(3, 3), slice(7, 9)])
 def test_targets_that_select_nothing_are_refused(data, targets):
     with pytest.raises(UsageError, match="select none of the 7"):
         fit(*data, targets=targets)

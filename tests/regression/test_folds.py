@@ -8,12 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import lasso_path
 
-from datamodels.errors import UsageError
+from datamodels.errors import InputError, UsageError
+from datamodels.regression import fit, lambda_choice
+from datamodels.regression import plan as planning
 from datamodels.regression.fit import FitData, run_fit
 from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.lambda_path import PathLog
+from datamodels.regression.moments_file import save
 from datamodels.regression.row_moments import Collector
 from datamodels.regression.row_source import ArraySource
-from datamodels.regression.row_split import fold_of, in_folds
+from datamodels.regression.row_split import fold_of, held_out_once, in_folds
+from datamodels.regression.status import Status
 from datamodels.regression.trials import FoldTables
 from tests.regression.problems import outputs_of, random_masks
 
@@ -58,6 +63,12 @@ def test_folds_are_even_and_rows_to_come_change_nothing(folds, seed, n):
 def test_the_fold_of_a_row_is_a_function_of_its_number_and_the_seed(rows):
     names = np.array(rows)
     np.testing.assert_array_equal(fold_of(names, 5, 7), fold_of(np.arange(501), 5, 7)[names])
+
+
+@pytest.mark.parametrize("number", [-1, 2**27, 2**62])
+def test_rows_of_impossible_numbers_are_refused(number):
+    with pytest.raises(UsageError, match=f"the number {number};"):
+        fold_of(np.array([4, number]), 5, 0)
 
 
 def test_seeds_draw_different_folds():
@@ -213,3 +224,77 @@ def test_a_path_that_ends_early_picks_a_lambda_as_good():
     ended = cross_validated(x, y, config=replace(config, end_early=True))
     assert np.isnan(ended.path["val_mse"][-1]).any()
     np.testing.assert_allclose(ended.final["val_mse"], whole.final["val_mse"], rtol=0.02)
+
+
+def test_a_target_constant_outside_one_fold_is_warned_of_and_not_run():
+    x, y, _ = data_of("bits")
+    fold = fold_of(np.arange(N), FOLDS, CONFIG.seed)
+    y[fold != 1, 2] = 0.5
+    said = r"1 target never changes over the training rows of a fold \(2\): no lambda"
+    with pytest.warns(UserWarning, match=said):
+        result = cross_validated(x, y)
+    assert result.final["status"].tolist() == [0, 0, Status.NOT_RUN]
+    assert result.final["lambda"][2] == 0
+    assert np.isnan(result.final["gap"][2])
+    assert not result.datamodels.weight[:, 2].any()
+    np.testing.assert_allclose(result.datamodels.bias[2], y[:, 2].mean(), rtol=1e-6)
+
+
+def test_targets_that_are_solved_nowhere_are_warned_of_and_not_run(monkeypatch):
+    x, y, _ = data_of("bits")
+    names = PathLog.names()
+    follow = lambda_choice.follow_path
+
+    def unsolved(*arguments, **options):
+        result = follow(*arguments, **options)
+        result.log.status[:, 1] = Status.ITERATION_LIMIT
+        return result._replace(log=PathLog(**{name: getattr(result.log, name) for name in names}))
+
+    monkeypatch.setattr(lambda_choice, "follow_path", unsolved)
+    with pytest.warns(UserWarning, match=r"1 target is solved at no lambda of the path \(1\)"):
+        result = cross_validated(x, y)
+    assert result.final["status"].tolist() == [0, Status.NOT_RUN, 0]
+    split = held_out_once(np.arange(100), np.arange(100, N))
+    config = replace(CONFIG, folds=None)
+    with pytest.warns(UserWarning, match=r"1 target is solved at no lambda of the path \(1\)"):
+        result = run_fit(FitData(ArraySource(x, y), split), config)
+    assert result.final["status"].tolist() == [0, Status.NOT_RUN, 0]
+    assert result.final["lambda"][1] == 0
+
+
+def test_tables_of_folds_in_a_file_are_those_in_memory(monkeypatch):
+    x, y, groups = data_of("groups")
+    held = cross_validated(x, y, groups)
+    used = []
+    folder = fit.TemporaryDirectory
+    monkeypatch.setattr(
+        fit, "TemporaryDirectory", lambda **options: used.append(1) or folder(**options)
+    )
+    monkeypatch.setattr(planning, "_HELD_FOLDS", 1)
+    spooled = cross_validated(x, y, groups)
+    assert used == [1]
+    np.testing.assert_array_equal(spooled.datamodels.weight, held.datamodels.weight)
+
+
+def test_moments_with_and_without_groups_are_told_apart(tmp_path):
+    x, y, groups = data_of("groups")
+    cross_validated(x, y, groups, moments=tmp_path / "with.npz")
+    cross_validated(x, y, moments=tmp_path / "without.npz")
+    with pytest.raises(InputError, match="hold sums of groups, and the fit is without groups"):
+        cross_validated(x, y, moments=tmp_path / "with.npz")
+    with pytest.raises(InputError, match="hold no sums of groups, and the fit is with groups"):
+        cross_validated(x, y, groups, moments=tmp_path / "without.npz")
+
+
+def test_moments_that_lack_what_a_fit_needs_are_refused(tmp_path):
+    x, y, _ = data_of("bits")
+    made = Collector(
+        ArraySource(x, y), np.arange(N), folds=FOLDS, seed=CONFIG.seed, table=False
+    ).collect()
+    save(made, tmp_path / "m.npz")
+    with pytest.raises(InputError, match=r"m\.npz hold no table of pairs"):
+        cross_validated(x, y, moments=tmp_path / "m.npz")
+    whole = Collector(ArraySource(x, y), np.arange(N), folds=FOLDS, seed=CONFIG.seed).collect()
+    save(replace(whole, parts=tuple(replace(p, xy=None) for p in whole.parts)), tmp_path / "n.npz")
+    with pytest.raises(InputError, match=r"n\.npz hold no products of masks and outputs"):
+        cross_validated(x, y, moments=tmp_path / "n.npz")

@@ -115,6 +115,7 @@ def test_gaps_and_overlaps_are_refused(compute, merged, tmp_path):
 @pytest.mark.parametrize(
     ("option", "needle"),
     [("--cfg.k=16", "k=15"), ("--cfg.eps=0.02", "eps=0.01"), ("--data.seed=3", "seed=0"),
+     ("--data.seed=-1", "seed=0"),
      ("--data.num_train=81", "num_train=80"), ("--cfg.engine=screened", "engine=cpu"),
      ("--cfg.groups=init", "groups=None"), ("--cfg.penalty_factors=v.npy", "penalty_factors=None"),
      ("--cfg.tol=1e-5", "tol=0.0001")],

@@ -1,5 +1,7 @@
 """Moments: exact where they can be, mergeable, and independent of how the rows were read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -190,12 +192,37 @@ def test_what_is_not_finite_is_refused_by_row_and_column(masks_and_outputs, valu
         moments(x, y[:, :2])
 
 
-def test_an_output_whose_square_is_infinite_is_refused(masks_and_outputs):
+@pytest.mark.parametrize("value", [1e31, -1e300])
+def test_an_output_that_float32_weights_could_not_hold_is_refused(masks_and_outputs, value):
     x, y = masks_and_outputs
     y = y.astype(np.float64)
-    y[3, 0] = 1e300
-    with pytest.raises(InputError, match="row 3, target 0"):
+    y[3, 0] = value
+    with pytest.raises(InputError, match=r"row 3, target 0, .* rescale the outputs"):
         moments(x, y)
+
+
+def test_slices_of_the_targets_see_the_problem_of_the_whole_to_the_bit(masks_and_outputs):
+    """So that merged results do not depend on how the targets were shared out."""
+    x, _ = masks_and_outputs
+    y = outputs_of(x, 37)
+    groups = np.random.default_rng(0).integers(0, 23, len(x))
+    whole = standardize(moments(x, y, groups=groups))
+    for part in (slice(0, 2), slice(5, 6), slice(3, 36)):
+        np.testing.assert_array_equal(
+            whole.correlations(part), whole.correlations(slice(None))[part]
+        )
+    for part in (slice(0, 2), slice(3, 36)):
+        some = standardize(moments(x, y, groups=groups, targets=part))
+        np.testing.assert_array_equal(some.yy, whole.yy[part])
+        np.testing.assert_array_equal(some.correlations(slice(None)), whole.correlations(part))
+
+
+def test_what_was_not_summed_is_missed_by_name(masks_and_outputs):
+    summed = moments(*masks_and_outputs)
+    with pytest.raises(ValueError, match="no table of pairs"):
+        standardize(replace(summed, xx=None)).gram()
+    with pytest.raises(ValueError, match="no X'Y"):
+        standardize(replace(summed, xy=None))
 
 
 @pytest.mark.parametrize(

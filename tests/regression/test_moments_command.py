@@ -111,6 +111,7 @@ def test_a_beton_is_the_same_data(make, folder, tmp_path):
         ("seed=-1", 2, "seed=-1; it must be at least 0"),
         ("threads=0", 2, "threads=0; it must be at least 1"),
         ("memory_gb=0", 2, "memory_gb=0; it must be above 0"),
+        ("memory_gb=inf", 2, "memory_gb=inf; it must be above 0, and finite"),
         ("memory_gb=1e-6", 1, "GiB are allowed"),
         ("groups=blok", 1, "did you mean 'block'?"),
         ("groups=scores", 1, "dtype float64"),

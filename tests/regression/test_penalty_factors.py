@@ -5,6 +5,7 @@ import pytest
 
 import datamodels
 from datamodels.errors import InputError, UsageError
+from datamodels.regression import penalty_factors
 from datamodels.regression.penalty_factors import PenaltyFactors
 from tests.regression.problems import outputs_of, random_masks
 
@@ -124,6 +125,18 @@ def test_wrong_factors_are_refused(data, factors, needle):
     with pytest.raises(InputError, match=needle):
         datamodels.fit(*data, penalty_factors=factors)
     with pytest.raises(InputError, match=needle):
+        PenaltyFactors(factors, P, T)
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * T, 3 * P * T])
+def test_factors_are_checked_in_blocks(at_once, monkeypatch):
+    monkeypatch.setattr(penalty_factors, "_CHECKED_AT_ONCE", at_once)
+    factors = np.ones((P, T))
+    assert not PenaltyFactors(factors, P, T).has_zeros
+    factors[P - 1, 2] = 0
+    assert PenaltyFactors(factors, P, T).has_zeros
+    factors[17, 3] = -0.5
+    with pytest.raises(InputError, match=r"feature 17 is -0\.5"):
         PenaltyFactors(factors, P, T)
 
 

@@ -1,23 +1,36 @@
 """What a fit will do: the engine and why, block sizes, what cannot be done."""
 
 import pytest
-import torch
 
 from datamodels.errors import InputError, UsageError
+from datamodels.regression import devices
 from datamodels.regression import plan as planning
 from datamodels.regression.fit_config import FitConfig
-from datamodels.regression.plan import Size, make_plan
+from datamodels.regression.plan import FromFile, Size, make_plan
 
 GIB = 2**30
 
 
-def size(n=5_000, p=1_000, t=10, mask_bytes=1, n_tables=1):
-    return Size(n, p, t, mask_bytes, n_tables)
+@pytest.fixture(autouse=True)
+def device(monkeypatch):
+    """A machine of two CUDA devices of 10 GiB; its memory can be changed."""
+    monkeypatch.setattr(devices, "device_names", lambda: ["cpu", "cuda:0", "cuda:1"])
+
+    def of(gib, there=True):
+        monkeypatch.setattr(planning, "free_bytes", lambda _: int(gib * GIB))
+        monkeypatch.setattr(planning, "has_cuda", lambda: there)
+
+    of(10)
+    return of
 
 
-def plan(config=None, of=None, *, zeros=False, grouped=False, **options):
+def size(n=5_000, p=1_000, t=10, pair_bytes=4, folds=0, **more):
+    return Size(n, p, t, pair_bytes, folds, **more)
+
+
+def plan(config=None, of=None, *, zeros=False, grouped=False, moments=None, **options):
     config = config or FitConfig(**{"memory_gb": 4.0, "device": "cpu", **options})
-    return make_plan(config, of or size(), zero_factors=zeros, grouped=grouped)
+    return make_plan(config, of or size(), zero_factors=zeros, grouped=grouped, moments=moments)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +43,11 @@ def plan(config=None, of=None, *, zeros=False, grouped=False, **options):
         ({}, size(n=900, p=8_999), "cpu", "the table of all pairs fits in memory"),
         ({}, size(p=50_000), "screened",
          "a table of all pairs of 50000 features takes 9.31 GiB of the 4 allowed"),
-        ({}, size(p=20_000, mask_bytes=4), "screened", "takes 4.47 GiB of the 4 allowed"),
-        ({}, size(p=30_000, n_tables=2), "screened", "takes 6.71 GiB of the 4 allowed"),
+        ({}, size(p=20_000, pair_bytes=8), "screened", "takes 4.47 GiB of the 4 allowed"),
+        ({}, size(p=30_000, folds=5), "screened", "takes 6.71 GiB of the 4 allowed"),
+        ({}, size(p=100, folds=10, pair_bytes=8), "cpu", "fits in memory"),
+        ({"tol": 1e-6}, size(p=20_000), "screened", "takes 4.47 GiB of the 4 allowed"),
+        ({"tol": 1e-6, "device": "cuda"}, size(p=20_000), "torch", "there is a CUDA device"),
         ({"device": "cuda:1"}, size(), "torch", "there is a CUDA device"),
         ({"estimator": "ridge"}, size(n=900, p=20_000), "cpu", "estimator=ridge"),
         ({"estimator": "difference", "device": "cuda"}, size(), "cpu", "estimator=difference"),
@@ -43,11 +59,71 @@ def test_the_engine_and_its_reason(options, of, engine, reason):
     assert reason in settled.reason
 
 
-def test_without_a_device_named_the_machine_is_asked(monkeypatch):
+def test_without_a_device_named_the_machine_is_asked(device):
     config = FitConfig(memory_gb=4.0)
     for there, engine in ((True, "torch"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        device(10, there)
         assert plan(config).engine == engine
+
+
+def test_a_device_without_room_is_left_alone_unless_it_is_asked_for(device, tmp_path):
+    device(0.001)  # 1,000 features: 8 MB while they are counted, 4 MB from a file
+    settled = plan(device="cuda")
+    assert settled.engine == "cpu"
+    assert "1000 features take 0.00745 GiB on the device, which has 0.001 free" in settled.reason
+    with pytest.raises(InputError, match="engine=torch: 1000 features take"):
+        plan(device="cuda", engine="torch")
+    device(0.005)
+    path = tmp_path / "m.npz"
+    assert plan(device="cuda", moments=FromFile(path, 10)).engine == "cpu"
+    path.touch()
+    assert plan(device="cuda", moments=FromFile(path, 10)).engine == "torch"
+
+
+def test_blocks_of_targets_fit_the_device(device):
+    device(0.1)
+    settled = plan(of=size(t=2_000), device="cuda").config
+    assert settled.target_block == int(0.125 * 0.1 * GIB / (64 * 1_000))
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:7", "cuda:", "CUDA"])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(UsageError, match=f"device={name}: .*this machine has cpu, cuda:0, cuda:1"):
+        plan(device=name)
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(devices, "device_names", lambda: ["cpu"])
+    with pytest.raises(UsageError, match=r"device=cuda: .*this machine has cpu"):
+        plan(device="cuda", engine="cpu")
+
+
+def test_moments_are_for_engines_that_use_tables(tmp_path):
+    moments = FromFile(tmp_path / "m.npz", 10)
+    for of in (size(n=900, p=20_000), size(p=1_000)):
+        assert plan(of=of, moments=moments).engine == "cpu"
+    for engine in ("few_rows", "screened", "saga"):
+        with pytest.raises(UsageError, match="uses no file"):
+            plan(engine=engine, moments=moments)
+    with pytest.raises(InputError, match=r"50000 features takes 9.31 GiB"):
+        plan(of=size(p=50_000), moments=moments)
+    many = FromFile(tmp_path / "m.npz", 10_000)
+    assert plan(of=size(p=30_000)).engine == "cpu"
+    with pytest.raises(InputError, match=r"30000 features and 10000 targets.* without moments"):
+        plan(of=size(p=30_000), moments=many)
+
+
+def test_tables_of_working_sets_are_a_share_of_the_memory():
+    assert plan(memory_gb=1.0).table_bytes == GIB // 4
+
+
+def test_only_small_tables_of_folds_are_held():
+    assert size(p=2_000, folds=10).keeps_folds
+    assert not size(p=10_000, folds=10).keeps_folds
+    config = FitConfig(engine="cpu")
+    assert size(p=2_000, folds=10).table_bytes(config) == 11 * 4 * 2_000**2
+    assert size(p=10_000, folds=10).table_bytes(config) == 2 * 4 * 10_000**2
+    assert size(centred=False).table_bytes(config) == 8 * 1_000**2
 
 
 def test_zero_factors_never_pick_the_engine_that_refuses_them():

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, UsageError
@@ -32,6 +33,20 @@ def test_prediction_is_mask_times_weight_plus_bias(datamodels):
 def test_masks_of_another_length_are_refused(datamodels):
     with pytest.raises(InputError, match="take 5 training examples"):
         datamodels.predict(np.zeros((3, 4), bool))
+
+
+@pytest.mark.parametrize(
+    ("masks", "remedy"),
+    [
+        (torch.ones(2, 5, dtype=torch.bfloat16), "float"),
+        (torch.eye(5).to_sparse(), "to_dense"),
+        (scipy.sparse.eye_array(5), "toarray"),
+        ([[1, 0, 1, 0, 0], [1, 0]], "one length"),
+    ],
+)
+def test_what_makes_no_array_is_refused_with_a_remedy(datamodels, masks, remedy):
+    with pytest.raises(InputError, match=remedy):
+        datamodels.predict(masks)
 
 
 def test_top_names_the_most_helpful_and_the_most_harmful(datamodels):

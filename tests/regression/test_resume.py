@@ -148,6 +148,7 @@ def test_without_resume_an_unfinished_run_is_left_alone(compute, interrupt, tmp_
     [
         ("--cfg.k=16", ["k=15", "k=16"]),
         ("--data.seed=1", ["seed=0", "seed=1"]),
+        ("--data.seed=-1", ["seed=0", "seed=-1"]),
         ("--data.num_train=81", ["num_train=80", "num_train=81"]),
         ("--data.target_end_ind=3", ["target_end_ind=None", "target_end_ind=3"]),
         ("--cfg.groups=init", ["groups=None", "groups=init"]),
@@ -212,6 +213,27 @@ def test_a_step_that_is_damaged_is_named(compute, interrupt, tmp_path):
     assert_fails(compute("--cfg.resume"), 1, "path_0.npz is damaged", "Remove it and resume")
     step.unlink()
     assert compute("--cfg.resume").returncode == 0
+
+
+def test_a_step_without_an_array_is_named(compute, interrupt, tmp_path):
+    interrupt(2)
+    compute()
+    step = tmp_path / "out.unfinished" / "steps" / "path_0.npz"
+    np.savez(step, lam=np.zeros((2, 2)))
+    assert_fails(compute("--cfg.resume"), 1, "steps/path_0.npz", "damaged", "Remove it and resume")
+
+
+@pytest.mark.parametrize("name", ["plan.json", "hashes.npy"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x93NUMPY\x01\x00", None])
+def test_a_damaged_file_of_a_run_is_named(compute, interrupt, tmp_path, name, content):
+    interrupt(1)
+    compute()
+    path = tmp_path / "out.unfinished" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    assert_fails(compute("--cfg.resume"), 1, f"out.unfinished/{name} is damaged", "start anew")
 
 
 def test_a_usage_error_leaves_no_folder(compute, tmp_path):

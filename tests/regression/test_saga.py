@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import Lasso
 from torch.utils.data import DataLoader, TensorDataset
 
-from datamodels.errors import ExistsError, InputError, UsageError
+from datamodels.errors import DatamodelsError, ExistsError, InputError, UsageError
 from datamodels.regression.engines.contract import Limits
 from datamodels.regression.engines.saga import SagaEngine
 from datamodels.regression.moment_pass import moments_of
@@ -447,6 +447,17 @@ def test_the_log_is_a_file_a_field_and_replaces_nothing(tmp_path):
         np.testing.assert_array_equal(values, result.log[name])
     with pytest.raises(ExistsError):
         path(x, y, val_loader=val, logdir=tmp_path / "log")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    x, y, val = split()
+
+    def stop(*_):
+        pytest.fail("training began")
+
+    with pytest.raises(DatamodelsError, match="cannot make the folder"):
+        path(x, y, val_loader=val, logdir=tmp_path / "file" / "log", progress=stop)
 
 
 # ---- the engine ----

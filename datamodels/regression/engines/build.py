@@ -9,15 +9,8 @@ from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.trials import GramEngine, RowEngine
 
-TABLE_ENGINES = ("cpu", "torch")
-FLOAT32_TOL = 1e-5  # gaps on a float32 Gram matrix were seen to err by up to 3e-7
 _SAGA_BATCH = 256
 _LEAST_BUDGET = 2**30  # bytes of a batch of working sets
-
-
-def needs_exact_gram(config: FitConfig) -> bool:
-    """Whether the path asks for gaps that a Gram matrix in float32 does not hold."""
-    return config.engine == "cpu" and config.estimator == "lasso" and config.tol < FLOAT32_TOL
 
 
 def gram_engine(config: FitConfig) -> GramEngine:
@@ -49,17 +42,23 @@ def _torch_engine(gram: NDArray[np.float32], device: str) -> Engine:
     return TorchEngine(on_device, budget_bytes=max(_LEAST_BUDGET, free // 8))
 
 
-def row_engine(config: FitConfig, source: RowSource, targets: slice) -> RowEngine:
-    """What starts an engine on rows in memory."""
+def row_engine(
+    config: FitConfig, source: RowSource, targets: slice, table_bytes: int | None = None
+) -> RowEngine:
+    """What starts an engine on rows in memory; ``table_bytes``: for tables of working sets."""
     if config.engine == "saga":
         return lambda _, rows: _saga_engine(config, source, rows, targets)
     if config.engine == "few_rows":
         from datamodels.regression.engines.few_rows import FewRowsEngine
 
-        return lambda loaded, _: FewRowsEngine(loaded.design, loaded.outputs, loaded.groups)
+        return lambda loaded, _: FewRowsEngine(
+            loaded.design, loaded.outputs, loaded.groups, table_bytes
+        )
     from datamodels.regression.engines.screened import ScreenedEngine
 
-    return lambda loaded, _: ScreenedEngine(loaded.design, loaded.outputs, loaded.groups)
+    return lambda loaded, _: ScreenedEngine(
+        loaded.design, loaded.outputs, loaded.groups, table_bytes
+    )
 
 
 def _saga_engine(config: FitConfig, source: RowSource, rows: Int64s, targets: slice) -> Engine:

@@ -12,8 +12,10 @@ slowly on it: every so often the weights on the support are solved for directly.
 
 All kernels that call one another live in this file, but for those of ``support_descent``: numba's
 cache on disk notices a change of the file that holds a kernel, not of the files that its callees
-come from.
+come from. A change of that file is one of this one by the digest below.
 """
+
+# support_descent.py: 788b19e72bd9
 
 import numpy as np
 from numba import njit, prange

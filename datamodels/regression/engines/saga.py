@@ -35,7 +35,6 @@ class SagaEngine:
         eps: see above.
         seed: of the shuffles.
         targets: the source's outputs that are the problem's targets.
-        device: where to compute; None is torch's default.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class SagaEngine:
         eps: float = 1e-5,
         seed: int = 0,
         targets: slice = slice(None),
-        device: torch.device | None = None,
     ) -> None:
         if lr is not None and not 0 < lr < np.inf:
             raise UsageError(f"lr={lr}; a step size is above 0 (None: one safe for the data)")
@@ -59,7 +57,6 @@ class SagaEngine:
         self.lr = lr
         self.check_every = check_every
         self.eps = eps
-        self.device = device
 
     def block(
         self, problem: Standardized, targets: slice, factors: Float64s, limits: Limits
@@ -97,7 +94,7 @@ class SagaPath:
         self.limits = limits
         correlations = np.abs(problem.unit_correlations(targets))  # (t, p)
         self._lambda_max: Float64s = (correlations / factors).max(axis=1)
-        self.rows = engine.rows(_scaling(problem, targets, engine.device), targets)
+        self.rows = engine.rows(_scaling(problem, targets), targets)
         self.factors = torch.tensor(factors.T, device=self.rows.device)  # (p, 1) or (p, t)
         self.lr = safe_step(self.rows) if engine.lr is None else engine.lr
         columns = torch.arange(len(correlations), device=self.rows.device)
@@ -190,14 +187,14 @@ def _duality_gap(start: FullGradient, w: Tensor, factors: Tensor, lam: Tensor) -
     return start.rr / 2 + lam * norm - (s * start.yr - s**2 * start.rr / 2)
 
 
-def _scaling(problem: Standardized, targets: slice, device: torch.device | None) -> Scaling:
+def _scaling(problem: Standardized, targets: slice) -> Scaling:
     unit = problem.units(targets)
     return Scaling(
-        mean_x=torch.tensor(problem.mean_x, device=device),
-        inv_scale=torch.tensor(problem.inv_scale, device=device),
-        mean_y=torch.tensor(problem.mean_y[targets], device=device),
-        unit=torch.tensor(unit, device=device),
-        varies=torch.tensor(problem.yy[targets] > 0, device=device),
+        mean_x=torch.tensor(problem.mean_x),
+        inv_scale=torch.tensor(problem.inv_scale),
+        mean_y=torch.tensor(problem.mean_y[targets]),
+        unit=torch.tensor(unit),
+        varies=torch.tensor(problem.yy[targets] > 0),
     )
 
 

@@ -77,7 +77,7 @@ class PairsDescent:
             raise InputError(
                 f"a working set of {largest:,} features needs {16 * largest**2 / 2**30:.1f} GiB, "
                 f"above the {self.table_bytes / 2**30:.1f} GiB allowed for tables of pairs: "
-                "end the path at a larger lambda (eps), or allow more"
+                "end the path at a larger lambda (eps), or give more memory_gb"
             )
         spans, a, used = [], 0, 0
         room = self.table_bytes - 8 * largest**2

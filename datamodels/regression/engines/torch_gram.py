@@ -51,7 +51,7 @@ _LEAST_SCREEN = 0.8
 _FREE_GROWTH = 256
 _GROWTH = 2
 
-# Gradients cost u p products of a dense row of W against k p reads of rows of G: below this many
+# Gradients cost p^2 products of a dense row of W against k p reads of rows of G: below this many
 # features for each non-zero the dense product is faster.
 _DENSE_BELOW = 25
 

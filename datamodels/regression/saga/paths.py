@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import UsageError
+from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import new_file, refuse_existing
 from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.logs import Fields
@@ -110,16 +110,22 @@ def _empty_log(shape: tuple[int, int]) -> Fields:
 
 
 def log_files(logdir: str | os.PathLike[str]) -> dict[str, Path]:
-    """The file of each field; ExistsError where one is there already."""
+    """The file of each field, in a folder that is made now rather than after hours of training.
+
+    ExistsError where a file is there already, DatamodelsError where no folder can be.
+    """
     files = {name: Path(logdir) / f"{name}.npy" for name in FIELDS}
     for file in files.values():
         refuse_existing(file)
+    try:
+        Path(logdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatamodelsError(f"cannot make the folder {logdir}: {error.strerror}") from error
     return files
 
 
 def write_log(files: dict[str, Path], log: Fields) -> None:
     """One ``.npy`` file a field, (num_lambdas, n_targets)."""
     for name, file in files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
         with new_file(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, log[name])
