@@ -4,7 +4,6 @@ import numba
 import numpy as np
 import pytest
 
-from datamodels.errors import InputError
 from datamodels.regression.design import DesignBuilder
 from datamodels.regression.engines.contract import Limits
 from datamodels.regression.engines.few_rows import FewRowsEngine
@@ -390,7 +389,15 @@ def test_small_tables_only_cost_time(engine):
     np.testing.assert_allclose(small, large, atol=1e-10)
 
 
-def test_a_working_set_that_no_table_holds_says_what_to_do():
+def test_a_working_set_that_no_table_holds_ends_its_path_unsolved():
+    """And leaves the other targets and the solutions before it alone."""
     problem = PROBLEMS["plain"]()
-    with pytest.raises(InputError, match="larger lambda"):
-        Case(problem.x, problem.y).follow(ScreenedEngine, np.array([0.01]), table_bytes=1000)
+    path = Case(problem.x, problem.y).path(ScreenedEngine, table_bytes=16 * 6**2)
+    largest, which = path.lambda_max(), np.arange(problem.y.shape[1])
+    first = path.solve(0.8 * largest, which)
+    assert (first.status == Status.CONVERGED).any()
+    last = path.solve(0.01 * largest, which)
+    assert (last.status == Status.ITERATION_LIMIT).all()
+    assert (last.gap > LIMITS.tol).all()
+    for t in which[first.status == Status.CONVERGED]:
+        np.testing.assert_array_equal(first.weights.row(t)[0], last.weights.row(t)[0])

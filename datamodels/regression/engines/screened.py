@@ -2,12 +2,12 @@
 
 The table of pairs of a working set is counted when a target is about to be solved: a features cost
 a^2 / 2 pairs, far less than the gradients of all features that certify the solution. Targets are
-taken as many at a time as their tables fit ``table_bytes``.
+taken as many at a time as their tables fit ``table_bytes``. One whose own table does not fit ends
+its path there, at its iteration limit.
 """
 
 import numpy as np
 
-from datamodels.errors import InputError
 from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.engines import row_descent
 from datamodels.regression.engines.row_path import WorkingSetEngine
@@ -37,7 +37,7 @@ class PairsDescent:
         self, which: Int64s, working: SparseRows, lam: Float64s, tol: Float64s, max_sweeps: Int64s
     ) -> Int64s:
         """See ``row_path.Descent``."""
-        sweeps = np.empty(len(which), np.int64)
+        sweeps = max_sweeps.copy()  # of those too large for a table: they end unsolved
         yy = (self.rows.y[which] ** 2).mean(axis=1)
         of = np.repeat(which, working.counts())
         c = self._cross[working.feature, of] * self.rows.scale[working.feature]
@@ -71,19 +71,17 @@ class PairsDescent:
         return grams, start[:-1]
 
     def _spans(self, counts: Int64s) -> list[tuple[int, int]]:
-        """Ranges of targets whose tables fit the bytes there are."""
-        largest = int(counts.max(initial=0))
-        if 16 * largest**2 > self.table_bytes:  # the products, and G~
-            raise InputError(
-                f"a working set of {largest:,} features needs {16 * largest**2 / 2**30:.1f} GiB, "
-                f"above the {self.table_bytes / 2**30:.1f} GiB allowed for tables of pairs: "
-                "end the path at a larger lambda (eps), or give more memory_gb"
-            )
-        spans, a, used = [], 0, 0
-        room = self.table_bytes - 8 * largest**2
-        for b, count in enumerate(counts):
-            if used + 8 * int(count) ** 2 > room:
-                spans.append((a, b))
-                a, used = b, 0
-            used += 8 * int(count) ** 2
-        return [*spans, (a, len(counts))]
+        """Ranges of targets whose tables fit the bytes there are, without those that never do."""
+        need = 8 * counts**2
+        fits = 2 * need <= self.table_bytes  # the products, and G~
+        room = self.table_bytes - int(need[fits].max(initial=0))
+        spans: list[tuple[int, int]] = []
+        used = 0
+        for b in np.flatnonzero(fits):
+            follows = bool(spans) and spans[-1][1] == b
+            if follows and used + need[b] <= room:
+                spans[-1], used = (spans[-1][0], int(b) + 1), used + int(need[b])
+            else:
+                spans.append((int(b), int(b) + 1))
+                used = int(need[b])
+        return spans
