@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 _LETTERS_A_SLIP = 4  # one slip is forgiven for every so many letters, and always one
+_OTHER_WORDS = {"momentum"}  # of training scripts: no slip of "moments"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
@@ -11,6 +12,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     Near are names that few slips lead to, one for every four letters: a letter too many, too few
     or wrong, or two swapped. A name that shares no letter is never near.
     """
+    if _plain(name) in _OTHER_WORDS:
+        return None
     slips = {candidate: _slips(_plain(name), _plain(candidate)) for candidate in candidates}
     close = min(slips, key=slips.__getitem__, default=None)
     if close is None:

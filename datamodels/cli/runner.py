@@ -140,8 +140,8 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
             continue
         if name in own or name in catalogue.known_names():
             continue
-        close = nearest_option(name, own)
         ours = name.rpartition(".")[0] in sections
+        close = nearest_option(name, own) or (_elsewhere(name, own) if ours else None)
         if not ours and command.user_options:
             continue  # may be declared by the user's module, which is not imported yet
         if close and (ours or not in_file):
@@ -151,6 +151,12 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
         elif ours or not in_file:
             warn(f"--{name} is no option of this command, and ignored; see --help")
     return faults
+
+
+def _elsewhere(name: str, own: Iterable[str]) -> str | None:
+    """The option of that very name in another of our sections."""
+    last = name.rpartition(".")[2]
+    return next((option for option in own if option.rpartition(".")[2] == last), None)
 
 
 def warn(text: str) -> None:

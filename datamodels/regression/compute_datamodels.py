@@ -228,6 +228,11 @@ def _given_lambda(config: RunConfig, n_targets: int) -> NDArray[np.float64] | No
         return None
     if isinstance(config.lam, float):
         return np.full(n_targets, config.lam)[config.targets]
+    if not Path(config.lam).exists():
+        raise UsageError(
+            f"lam={config.lam} is neither a number nor a file; give a lambda, or an .npy file of "
+            "one for each target"
+        )
     lam = open_map(Path(config.lam))
     numbers = lam.dtype.kind in "iuf" and bool((np.isfinite(lam) & (lam > 0)).all())
     if lam.shape != (n_targets,) or not numbers:

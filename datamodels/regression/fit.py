@@ -118,6 +118,8 @@ def plan_of(data: FitData, config: FitConfig, moments: Path | None = None) -> Pl
     _check_lambda(data, config)
     if data.groups is not None and not config.use_bias:
         raise UsageError("groups are centred within themselves; use_bias=0 centres nothing")
+    if data.groups is not None:
+        _check_groups(data.groups[data.split.rows])
     file = None
     if moments is not None:
         check_name(moments, "moments")
@@ -129,6 +131,15 @@ def plan_of(data: FitData, config: FitConfig, moments: Path | None = None) -> Pl
         grouped=data.groups is not None,
         moments=file,
     )
+
+
+def _check_groups(labels: Int64s) -> None:
+    n_groups = len(np.unique(labels))
+    if n_groups >= len(labels) - 1:
+        raise UsageError(
+            f"{n_groups} groups of {len(labels)} rows: centring within groups leaves nothing to "
+            "fit; give groups of several rows each"
+        )
 
 
 def plan_size(data: FitData, config: FitConfig) -> Size:

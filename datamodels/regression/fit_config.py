@@ -109,6 +109,8 @@ def _require(holds: bool, name: str, value: object, limit: str) -> None:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
-    close = nearest(value, list(known))
+    close = (
+        "torch" if value in ("gpu", "cuda") and name == "engine" else nearest(value, list(known))
+    )
     hint = f"; did you mean {close}?" if close else ""
     raise UsageError(f"{name}={value}; it must be one of {', '.join(known)}{hint}")

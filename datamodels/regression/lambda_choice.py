@@ -124,7 +124,7 @@ class PathRunner:
 
             def follow(block: slice) -> PathResult:
                 path, units = self._start(trial, block, tol), self._lambda_units(trial, block)
-                largest = path.lambda_max() * units
+                largest = self._largest(path, block) * units
                 runs = (trial.problem.yy[block] > 0) & (largest > 0) & (lam[block] > 0)
                 lambdas = grid.lambdas_down_to(lam[block], np.where(runs, largest, lam[block]))
                 return solutions_at(path, lambdas, units, trial.problem.units(block), runs)
@@ -135,7 +135,7 @@ class PathRunner:
         """Lambdas (k, t) of all targets, in the units of y."""
         parts = []
         for block in target_blocks(self.n_targets, self.block_size):
-            largest = self._start(trial, block).lambda_max()
+            largest = self._largest(self._start(trial, block), block)
             parts.append(grid.lambdas(largest * self._lambda_units(trial, block)))
         return np.concatenate(parts, axis=1)
 
@@ -182,8 +182,15 @@ class PathRunner:
         self, trial: Trial, block: slice, path: BlockPath, grid: Grid
     ) -> tuple[Float64s, Float64s, NDArray[np.bool_]]:
         """Lambdas (k, t) of a block, their units (t,), and which targets run (t,)."""
-        units, largest = self._lambda_units(trial, block), path.lambda_max()
+        units, largest = self._lambda_units(trial, block), self._largest(path, block)
         return grid.lambdas(largest * units), units, (trial.problem.yy[block] > 0) & (largest > 0)
+
+    def _largest(self, path: BlockPath, block: slice) -> Float64s:
+        """lambda_max (t,), and 1 where it is zero but unpenalized features are to be fitted: to
+        them any lambda is as good."""
+        largest = path.lambda_max()
+        unpenalized = (self.factors.block(block) == 0).any(axis=1)  # (t,) or (1,)
+        return np.where((largest == 0) & unpenalized, 1.0, largest)
 
     def _lambda_units(self, trial: Trial, block: slice) -> Float64s:
         """What lambda is measured in: rms(y) (t,), and nothing for the baselines."""

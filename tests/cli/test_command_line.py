@@ -150,7 +150,8 @@ _UNRELATED = """
 @pytest.mark.parametrize("section", ["cfg", "data", "early_stopping", "worker", "logging", "lds"])
 def test_unrelated_words_are_no_near_misses(section):
     options = [n for n in catalogue.known_names() if n.startswith(f"{section}.")]
-    found = {word: nearest_option(f"{section}.{word}", options) for word in _UNRELATED.split()}
+    words = [word for word in _UNRELATED.split() if f"{section}.{word}" not in options]
+    found = {word: nearest_option(f"{section}.{word}", options) for word in words}
     assert {word: close for word, close in found.items() if close} == {}
 
 

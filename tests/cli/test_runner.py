@@ -46,3 +46,12 @@ def test_names_that_nobody_declared(capsys, name, on_command_line, in_file):
 )
 def test_a_users_module_may_own_any_other_section(capsys, name, expected):
     assert outcome(capsys, WORKER, name) == expected
+
+
+def test_an_option_under_another_of_our_sections_is_named():
+    from datamodels.cli.catalogue import COMPUTE_DATAMODELS
+    from datamodels.cli.runner import misspelled
+
+    assert misspelled(COMPUTE_DATAMODELS, ["cfg.seed"]) == [
+        "unknown option --cfg.seed: did you mean --data.seed?"
+    ]

@@ -198,3 +198,9 @@ def test_a_beton_holds_no_groups(store, tmp_path):
     write_dataset(store, tmp_path / "a.beton", "margins")
     with pytest.raises(UsageError, match="holds no groups"):
         datamodels.fit(tmp_path / "a.beton", groups="init")
+
+
+def test_groups_of_one_row_each_are_refused():
+    x = random_masks(60, 5)
+    with pytest.raises(UsageError, match="leaves nothing to fit"):
+        datamodels.fit(x, outputs_of(x, 1), groups=np.arange(60), k=5)

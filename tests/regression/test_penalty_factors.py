@@ -144,3 +144,16 @@ def test_factors_are_checked_in_blocks(at_once, monkeypatch):
 def test_zeros_are_refused_where_they_cannot_be(data, options):
     with pytest.raises(UsageError, match="factors of 0"):
         datamodels.fit(*data, penalty_factors=np.zeros(P), **options)
+
+
+def test_only_unpenalized_features_are_least_squares():
+    x = random_masks(120, 12)
+    y = outputs_of(x, 2)
+    factors = np.full(12, np.inf)
+    factors[:4] = 0
+    fitted = datamodels.fit(x, y, penalty_factors=factors, k=5, eps=0.1, engine="cpu")
+    design = np.column_stack([x[:, :4], np.ones(len(x))]).astype(float)
+    expected = np.linalg.lstsq(design, y.astype(float), rcond=None)[0]
+    np.testing.assert_allclose(fitted.weight[:4], expected[:4], atol=1e-4)
+    np.testing.assert_allclose(fitted.bias, expected[4], atol=1e-4)
+    assert not fitted.weight[4:].any()
