@@ -44,10 +44,17 @@ def test_the_five_steps_work_as_written(run, tmp_path):
 def test_the_python_snippets_work_as_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    masks = rng.random((400, 30)) < 0.5
-    outputs = (masks @ rng.standard_normal((30, 9)) + rng.standard_normal((400, 9))).astype("f4")
+    masks = rng.random((1000, 30)) < 0.5
+    noise = rng.standard_normal((1000, 101))
+    outputs = (masks @ rng.standard_normal((30, 101)) + noise).astype("f4")
+    store = tmp_path / "runs" / "mine"
+    store.mkdir(parents=True)
+    arrays = {"masks": masks, "margins": outputs, "_completed": np.ones(1000, bool)}
+    for key, array in arrays.items():
+        np.save(store / f"{key}.npy", array)
     names = {"masks": masks, "outputs": outputs}
-    exec(block("python", "pick_validation_rows"), names)
+    exec(block("python", "fitted.residuals"), names)
+    assert names["fitted"].n_targets == 100
     (tmp_path / "runs" / "fit").mkdir(parents=True)
     (tmp_path / "datamodels.pt").rename(tmp_path / "runs" / "fit" / "datamodels.pt")
     exec(block("python", "Datamodels.load"), names)

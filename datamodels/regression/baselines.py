@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.engines.contract import BlockPath, Limits, Solved
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import Standardized
 from datamodels.regression.status import Status
 
@@ -76,7 +76,7 @@ class _RidgePath:
         status = np.where(gap <= self.limits.tol, Status.CONVERGED, Status.ITERATION_LIMIT)
         status = np.where(np.isfinite(gap), status, Status.NON_FINITE)
         iterations = np.full(len(which), steps)
-        return Solved(sparse_rows(w), gap, iterations, status.astype(np.int64), residual)
+        return Solved(to_sparse(w), gap, iterations, status.astype(np.int64), residual)
 
     def _conjugate_gradients(
         self, which: Int64s, penalty: Float64s
@@ -136,4 +136,4 @@ class _DifferencePath:
         product = w.astype(np.float32) @ self.gram
         residual = 1 - 2 * np.einsum("rp,rp->r", w, w) + np.einsum("rp,rp->r", w, product)
         none = np.zeros(len(which))
-        return Solved(sparse_rows(w), none, none.astype(np.int64), none.astype(np.int64), residual)
+        return Solved(to_sparse(w), none, none.astype(np.int64), none.astype(np.int64), residual)

@@ -47,7 +47,7 @@ class HashedSource:
 
     def read(self, rows: Int64s) -> tuple[NDArray[Any], Outputs]:
         masks, outputs = self._source.read(rows)
-        self._hashes[rows] = row_hashes(masks, outputs)
+        self._hashes[rows] = hashes_of(masks, outputs)
         return masks, outputs
 
     def hashes(self, rows: Int64s) -> Hashes:
@@ -55,7 +55,7 @@ class HashedSource:
         return self._hashes[rows]
 
 
-def row_hashes(masks: NDArray[Any], outputs: Outputs) -> Hashes:
+def hashes_of(masks: NDArray[Any], outputs: Outputs) -> Hashes:
     """Hashes (n,) of rows of masks (n, p) and outputs (n, t)."""
     if masks.dtype == np.bool_:  # comparing bools with numbers takes longer than all the rest
         ones, binary = masks, np.ones(len(masks), np.bool_)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError
 from datamodels.regression.blocks import DEFAULT_BLOCK_BYTES, Int64s, read_blocks
 from datamodels.regression.moment_sums import Moments
-from datamodels.regression.row_hashes import HashedSource, Hashes, row_hashes
+from datamodels.regression.row_hashes import HashedSource, Hashes, hashes_of
 from datamodels.regression.row_source import Progress, RowSource, silent
 from datamodels.regression.row_split import fold_of
 
@@ -106,7 +106,7 @@ class KnownRows:
         positions, found = _positions(source, rows)
         if not found.all():
             raise _other_data(f"row {rows[~found][0]} is not among the complete rows of the data")
-        differs = row_hashes(*source.read(positions)) != self.hashes[chosen]
+        differs = hashes_of(*source.read(positions)) != self.hashes[chosen]
         if differs.any():
             raise _other_data(f"row {rows[differs][0]} of the data holds another mask or outputs")
 

@@ -31,7 +31,7 @@ from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.journal import FolderJournal
 from datamodels.regression.plan import Plan
-from datamodels.regression.row_hashes import Hashes, row_hashes
+from datamodels.regression.row_hashes import Hashes, hashes_of
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.run_config import RunConfig
 
@@ -150,7 +150,7 @@ def _sync_files(folder: Path) -> None:
 
 def _some_hashes(source: RowSource, positions: Int64s) -> Hashes:
     chosen = np.linspace(0, len(positions) - 1, _N_HASHED).round().astype(np.int64)
-    return row_hashes(*source.read(positions[np.unique(chosen)]))
+    return hashes_of(*source.read(positions[np.unique(chosen)]))
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class SparseRows(NamedTuple):
         return stack_rows([self.row(int(r)) for r in rows])
 
 
-def sparse_rows(dense: NDArray[Any]) -> SparseRows:
+def to_sparse(dense: NDArray[Any]) -> SparseRows:
     """The non-zeros of ``dense`` (r, p)."""
     rows, features = np.nonzero(dense)
     start = np.searchsorted(rows, np.arange(len(dense) + 1))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from datamodels.regression import bit_products, popcount
-from datamodels.regression.sparse_rows import SparseRows, sparse_rows
+from datamodels.regression.sparse_rows import SparseRows, to_sparse
 from tests.regression.problems import random_masks
 
 SHAPES = [(1, 1), (7, 3), (63, 5), (64, 4), (300, 37), (1001, 130)]  # (n, p)
@@ -90,7 +90,7 @@ def test_features_do_not_depend_on_one_another(dtype):
 
 def test_results_do_not_depend_on_the_number_of_threads(threads):
     masks, columns = random_masks(500, 1100), numbers(500, 30)
-    weights = sparse_rows(random_weights(5, 1100, 0.02))
+    weights = to_sparse(random_weights(5, 1100, 0.02))
     got = cross_of(masks, columns)
     values = bit_products.predictions(packed_of(masks), 500, weights)
     numba.set_num_threads(1)
@@ -117,7 +117,7 @@ def test_rows_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="out has 99 features"):
         bit_products.add_cross(packed, 100, np.zeros((100, 2)), np.zeros((99, 2)))
     with pytest.raises(ValueError, match="600 rows were asked for"):
-        bit_products.predictions(packed, 600, sparse_rows(np.ones((1, 3))))
+        bit_products.predictions(packed, 600, to_sparse(np.ones((1, 3))))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -127,13 +127,13 @@ def test_predictions_are_sums_in_the_order_of_the_features(shape):
     expected = np.zeros((6, n))
     for j in range(p):
         expected += weights[:, [j]] * masks[:, j]
-    got = bit_products.predictions(packed_of(masks), n, sparse_rows(weights))
+    got = bit_products.predictions(packed_of(masks), n, to_sparse(weights))
     np.testing.assert_array_equal(got, expected)
 
 
 def test_float32_predictions_keep_their_bound():
     masks, weights = random_masks(5000, 200), random_weights(4, 200)
-    got = bit_products.predictions(packed_of(masks), 5000, sparse_rows(weights), np.float32)
+    got = bit_products.predictions(packed_of(masks), 5000, to_sparse(weights), np.float32)
     assert got.dtype == np.float32
     bound = (weights != 0).sum(axis=1) * 2.0**-24 * np.abs(weights).sum(axis=1)
     assert np.all(np.abs(got - weights @ masks.T) <= bound[:, None])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datamodels.regression.design import BitDesign, DesignBuilder, FloatDesign
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from tests.regression.problems import random_masks
 
 N, P = 203, 37
@@ -62,7 +62,7 @@ def test_designs_equal_plain_products(x, shifted):
     np.testing.assert_array_equal(design.columns(some), plain.T[some])
     np.testing.assert_allclose(design.cross(columns), plain.T @ columns, rtol=1e-10, atol=1e-9)
     np.testing.assert_allclose(
-        design.predictions(sparse_rows(weights)), weights @ plain.T, rtol=1e-10, atol=1e-9
+        design.predictions(to_sparse(weights)), weights @ plain.T, rtol=1e-10, atol=1e-9
     )
     np.testing.assert_allclose(
         design.pair_products(some), plain[:, some].T @ plain[:, some], rtol=1e-12
@@ -103,7 +103,7 @@ def test_pair_products_of_bits_are_exact():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_predictions_come_in_the_dtype_asked_for(x, dtype):
-    weights = sparse_rows(np.eye(2, P))
+    weights = to_sparse(np.eye(2, P))
     assert design_of(x).predictions(weights, dtype).dtype == dtype
 
 

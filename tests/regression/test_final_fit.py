@@ -11,7 +11,7 @@ from datamodels.regression.exact_problem import RowProblem, TableProblem
 from datamodels.regression.final_fit import refit
 from datamodels.regression.moment_pass import moments_of
 from datamodels.regression.row_source import ArraySource
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import standardize
 from datamodels.regression.status import Status
 from tests.regression.problems import PROBLEMS, Exact, Problem, outputs_of, random_masks
@@ -48,7 +48,7 @@ def run_refit(
         exact_problem(kind, problem.x, problem.y, use_bias),
         slice(0, n_targets),
         share * exact.lambda_max,
-        sparse_rows(warm),
+        to_sparse(warm),
         factors,
         tol,
         max_sweeps,
@@ -146,9 +146,9 @@ def test_products_and_blocks_are_those_of_the_raw_rows(name, use_bias):
     for kind in KINDS:
         given = exact_problem(kind, problem.x, problem.y, use_bias)
         gradients = start.copy()
-        given.subtract_product(sparse_rows(weights), gradients)
+        given.subtract_product(to_sparse(weights), gradients)
         np.testing.assert_allclose(gradients, start - weights @ gram, atol=1e-10)
-        blocks, places = given.active_grams(sparse_rows(weights))
+        blocks, places = given.active_grams(to_sparse(weights))
         for r, row in enumerate(weights):
             active = np.flatnonzero(row)
             block = blocks[places[r] : places[r + 1]].reshape(len(active), len(active))
@@ -165,7 +165,7 @@ def test_a_shift_of_the_columns_does_not_matter(grouped):
     shifted = RowProblem(
         plain.standardized, FloatDesign(problem.x.T - shift[:, None], shift), number
     )
-    weights = sparse_rows(np.random.default_rng(0).standard_normal((2, 45)))
+    weights = to_sparse(np.random.default_rng(0).standard_normal((2, 45)))
     expected, gradients = np.zeros((2, 45)), np.zeros((2, 45))
     plain.subtract_product(weights, expected)
     shifted.subtract_product(weights, gradients)
@@ -204,7 +204,7 @@ def test_constant_targets_get_their_mean(kind):
     y = problem.y.copy()
     y[:, 2] = 0.3
     given = exact_problem(kind, problem.x, y)
-    warm = sparse_rows(np.full((5, 60), 0.1))
+    warm = to_sparse(np.full((5, 60), 0.1))
     lam = np.array([0.1, 0.1, 0.0, 0.1, 0.1])
     fit = refit(given, slice(0, 5), lam, warm, np.ones((1, 60)), TOL, 1000)
     assert fit.weight_nz[2] == fit.gap[2] == fit.train_mse[2] == 0
@@ -236,7 +236,7 @@ def test_fit_is_the_same_however_the_targets_are_divided(kind, monkeypatch):
     lam = 0.05 * exact.lambda_max
 
     def fit(targets):
-        start = sparse_rows(warm[targets])
+        start = to_sparse(warm[targets])
         return refit(given, targets, lam[targets], start, factors[targets], TOL, 10_000)
 
     whole = fit(slice(0, 4))
@@ -284,7 +284,7 @@ def test_no_targets_are_a_fit_of_none():
     problem = PROBLEMS["plain"]()
     given = exact_problem("table", problem.x, problem.y)
     fit = refit(
-        given, slice(2, 2), np.zeros(0), sparse_rows(np.zeros((0, 60))), np.ones((1, 60)), TOL, 10
+        given, slice(2, 2), np.zeros(0), to_sparse(np.zeros((0, 60))), np.ones((1, 60)), TOL, 10
     )
     assert fit.weights.n_rows == len(fit.bias) == len(fit.status) == 0
 
@@ -340,7 +340,7 @@ def test_moments_that_are_not_finite_end_as_non_finite(value, kind):
     problem = PROBLEMS["plain"]()
     given = exact_problem(kind, problem.x, problem.y)
     given.standardized.xy[3, 1] = value
-    warm = sparse_rows(np.zeros((5, 60)))
+    warm = to_sparse(np.zeros((5, 60)))
     fit = refit(given, slice(0, 5), np.full(5, 0.1), warm, np.ones((1, 60)), TOL, 1000)
     assert fit.status[1] == Status.NON_FINITE
     assert fit.weight_nz[1] == 0
@@ -548,7 +548,7 @@ def test_groups_are_centred_each_by_itself(share, kind, dtype):
     lam = share * exact.lambda_max
     factors = factors_of(45)[None]
     factors[0, 30] = 0
-    fit = refit(given, slice(0, 4), lam, sparse_rows(np.zeros((4, 45))), factors, TOL, 10_000)
+    fit = refit(given, slice(0, 4), lam, to_sparse(np.zeros((4, 45))), factors, TOL, 10_000)
     w = standardized_weights(fit, exact)
     gap = explicit_gap(exact.z, exact.y, w, lam, np.repeat(factors.T, 4, 1))
     np.testing.assert_allclose(gap, fit.gap, atol=1e-10)

@@ -13,7 +13,7 @@ from datamodels.regression.lambda_path import Grid, follow_path, path_has_turned
 from datamodels.regression.moment_pass import moments_of
 from datamodels.regression.row_source import ArraySource
 from datamodels.regression.rows_in_memory import load_rows
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import standardize
 from datamodels.regression.status import Status
 from datamodels.regression.trials import scorer_of
@@ -211,9 +211,9 @@ def test_rises_are_paired_differences_in_standard_errors():
     )
     weights = np.random.default_rng(0).standard_normal((2, 3, 20)) / 10
     which = np.array([0, 2])
-    scorer.mean_square_errors(sparse_rows(weights[0]), np.arange(3))
+    scorer.mean_square_errors(to_sparse(weights[0]), np.arange(3))
     scorer.remember(np.arange(3))
-    scorer.mean_square_errors(sparse_rows(weights[1][which]), which)
+    scorer.mean_square_errors(to_sparse(weights[1][which]), which)
     units = problem.units(slice(None))
     z = (x[rows] - problem.mean_x) * problem.inv_scale
     for place, t in enumerate(which):

@@ -8,7 +8,7 @@ from datamodels.regression.moment_pass import MomentAccumulator
 from datamodels.regression.row_source import ArraySource
 from datamodels.regression.rows_in_memory import load_rows
 from datamodels.regression.scoring import HeldOutMoments, HeldOutRows
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import standardize
 from tests.regression.problems import outputs_of, random_masks
 
@@ -82,7 +82,7 @@ def test_errors_are_the_mean_squares_of_what_is_left(kind, groups, use_bias, by)
     weights = np.random.default_rng(6).standard_normal((3, P))
     weights[np.random.default_rng(7).random((3, P)) < 0.6] = 0
     weights[2] = 0
-    got = scorer.block(problem, targets).mean_square_errors(sparse_rows(weights), which)
+    got = scorer.block(problem, targets).mean_square_errors(to_sparse(weights), which)
 
     units = problem.units(targets)[which]
     raw = np.zeros((T, P))

@@ -19,7 +19,7 @@ from datamodels.regression.saga.rows import TrainingRows
 from datamodels.regression.saga.scaling import Scaling
 from datamodels.regression.saga.state import SagaState
 from datamodels.regression.saga.step_size import safe_step
-from datamodels.regression.sparse_rows import sparse_rows
+from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import Standardized
 from datamodels.regression.status import Status
 
@@ -116,7 +116,7 @@ class SagaPath:
         self.state = self._state(columns, w, start)
         failed = status == Status.NON_FINITE
         return Solved(
-            weights=sparse_rows(w.T.cpu().numpy()),
+            weights=to_sparse(w.T.cpu().numpy()),
             gap=np.where(failed, np.nan, gap.cpu().numpy()),
             iterations=epochs,
             status=status,
