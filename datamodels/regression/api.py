@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.near_miss import nearest
-from datamodels.regression.beton_reader import BetonFile
-from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.fit_config import FitConfig, check_whole_number
+from datamodels.regression.fit_config import FitConfig, are_lambdas, check_whole_number
 from datamodels.regression.groups import read_groups
 from datamodels.regression.penalty_factors import PenaltyFactors
 from datamodels.regression.result import Datamodels, as_numpy
 from datamodels.regression.row_source import ArraySource, RowSource
 from datamodels.regression.row_split import RowSplit, held_out_once, in_folds, whole
+from datamodels.regression.sources import open_source
 from datamodels.regression.status import Status
 from datamodels.regression.validation_rows import pick_validation_rows
 from datamodels.training.store import Store
@@ -128,11 +127,7 @@ def _source(
     if outputs is not None:
         raise UsageError("outputs are given beside a store or file, which holds its own")
     path = masks.path if isinstance(masks, Store) else Path(masks)
-    if path.is_dir():
-        return RegressionDataset(path, y_name, x_name), path
-    if not path.exists():
-        raise MissingFileError(f"there is no {path}; name a store's folder or a .beton file")
-    return BetonFile.open(path), path
+    return open_source(path, x_name, y_name), path
 
 
 def _split(
@@ -182,8 +177,7 @@ def _lambdas(lam: Any, n_targets: int, targets: slice) -> NDArray[np.float64] | 
     if lam is None:
         return None
     values = as_numpy(lam)
-    numbers = values.dtype.kind in "iuf" and bool((np.isfinite(values) & (values > 0)).all())
-    if values.shape not in ((), (n_targets,)) or not numbers:
+    if values.shape not in ((), (n_targets,)) or not are_lambdas(values):
         given = f"lam={lam}" if values.ndim == 0 else f"lam has shape {values.shape}"
         raise UsageError(
             f"{given}; give one lambda above 0, or one for each of the {n_targets} targets"

@@ -20,7 +20,7 @@ from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.engines.contract import BlockPath, Limits, Solved
 from datamodels.regression.sparse_rows import to_sparse
 from datamodels.regression.standardized import Standardized
-from datamodels.regression.status import Status
+from datamodels.regression.status import status_of_gap
 
 # The path of ridge: from where weights are all but zero to where only noise is left out. With n
 # below p the features that noise can use grow with p / n, and so does the penalty that helps.
@@ -73,10 +73,9 @@ class _RidgePath:
         product = self._times_gram(w, which)
         residual = 1 - 2 * np.einsum("rp,rp->r", self.c[which], w)
         residual += np.einsum("rp,rp->r", w, product)
-        status = np.where(gap <= self.limits.tol, Status.CONVERGED, Status.ITERATION_LIMIT)
-        status = np.where(np.isfinite(gap), status, Status.NON_FINITE)
+        status = status_of_gap(gap, self.limits.tol)
         iterations = np.full(len(which), steps)
-        return Solved(to_sparse(w), gap, iterations, status.astype(np.int64), residual)
+        return Solved(to_sparse(w), gap, iterations, status, residual)
 
     def _conjugate_gradients(
         self, which: Int64s, penalty: Float64s

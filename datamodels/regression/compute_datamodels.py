@@ -13,11 +13,10 @@ from datamodels.cli.catalogue import COMPUTE_DATAMODELS
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.cli.shared_config import current_config
-from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.regression.beton_reader import BetonFile
-from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.fit_config import FitConfig, are_lambdas
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.groups import read_groups
 from datamodels.regression.logs import FINAL_FOLDER, read_logs
@@ -28,6 +27,7 @@ from datamodels.regression.row_split import RowSplit, held_out_once, in_folds, w
 from datamodels.regression.run_config import RunConfig
 from datamodels.regression.run_folder import RunFolder, check_complete, open_run
 from datamodels.regression.run_report import print_summary, status_of
+from datamodels.regression.sources import open_source, target_range
 from datamodels.regression.validation_rows import pick_validation_rows
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def _compute(values: Values) -> int:
     config = _run_config(values)
     if values["cfg.resume"] and out_dir.exists():
         return _already_complete(out_dir, config)
-    source = open_source(config)
-    check_targets(config, source)
+    source = open_source(config.data_path, config.x_name, config.y_name)
+    end = -1 if config.target_end_ind is None else config.target_end_ind
+    target_range(config.target_start_ind, end, source, config.data_path)
     _say_what_is_ignored(source, config)
     with open_run(out_dir, resume=values["cfg.resume"]) as folder:
         resumed = folder.can_resume
@@ -155,30 +156,6 @@ def _number_or_path(text: str | None) -> float | str | None:
         return _absolute(text)
 
 
-def open_source(config: RunConfig) -> RowSource:
-    """The rows behind ``config``: of a store's folder, or of a ``.beton`` file."""
-    path = Path(config.data_path)
-    if path.is_dir():
-        return RegressionDataset(path, config.y_name, config.x_name)
-    if not path.exists():
-        raise MissingFileError(
-            f"there is no {path}: data_path names a store's folder, or a .beton file made by "
-            "python -m datamodels.regression.write_dataset"
-        )
-    return BetonFile.open(path)
-
-
-def check_targets(config: RunConfig, source: RowSource) -> None:
-    """UsageError unless the source has the targets that are asked for."""
-    end = config.target_end_ind
-    if config.target_start_ind >= source.n_targets or (end or 0) > source.n_targets:
-        raise UsageError(
-            f"target_start_ind={config.target_start_ind} and target_end_ind="
-            f"{-1 if end is None else end}: {config.data_path} has {source.n_targets} targets, 0 "
-            f"to {source.n_targets - 1}; end=-1 takes all from the start on"
-        )
-
-
 def first_rows(config: RunConfig, source: RowSource) -> NDArray[np.int64]:
     """The first num_train + num_val rows of the source."""
     used = config.num_rows
@@ -234,8 +211,7 @@ def _given_lambda(config: RunConfig, n_targets: int) -> NDArray[np.float64] | No
             "one for each target"
         )
     lam = open_map(Path(config.lam))
-    numbers = lam.dtype.kind in "iuf" and bool((np.isfinite(lam) & (lam > 0)).all())
-    if lam.shape != (n_targets,) or not numbers:
+    if lam.shape != (n_targets,) or not are_lambdas(lam):
         raise InputError(
             f"lam={config.lam}: shape {lam.shape}, dtype {lam.dtype}; give one lambda above 0 for "
             f"each of the {n_targets} targets of {config.data_path}"

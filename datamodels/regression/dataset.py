@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.near_miss import nearest
 from datamodels.npy_file import open_map
 from datamodels.regression.row_source import ArraySource, Outputs
 from datamodels.training.layout import StoreLayout
@@ -105,10 +104,7 @@ def _existing(layout: StoreLayout, key: str) -> Path:
     if not layout.root.is_dir():
         raise MissingFileError(f"there is no folder {layout.root}; name a store's folder")
     if not path.exists():
-        there = sorted(f.stem for f in layout.root.glob("*.npy") if not f.name.startswith("_"))
-        close = nearest(key, there)
-        hint = f"did you mean {close!r}?" if close else f"it holds {', '.join(there) or 'none'}"
-        raise MissingFileError(f"{layout.root} holds no array {key!r}: {hint}")
+        raise MissingFileError(f"{layout.root} holds no array {key!r}: {layout.arrays_like(key)}")
     return path
 
 

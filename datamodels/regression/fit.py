@@ -14,17 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import UsageError
 from datamodels.regression.baselines_final import baseline_fit
 from datamodels.regression.blocks import Int64s
-from datamodels.regression.engines.build import (
-    gram_engine,
-    row_engine,
-)
+from datamodels.regression.engines.build import gram_engine, row_engine
 from datamodels.regression.exact_problem import ExactProblem
 from datamodels.regression.final_fit import FinalFit, joined, refit
 from datamodels.regression.fit_config import NO_LAMBDA, TABLE_ENGINES, FitConfig
@@ -43,6 +39,7 @@ from datamodels.regression.rows_in_memory import load_rows
 from datamodels.regression.sparse_rows import SparseRows
 from datamodels.regression.standardized import Standardized
 from datamodels.regression.status import Status
+from datamodels.regression.threads import at_most_threads
 from datamodels.regression.trials import FoldTables, HeldOutTables, RowTrials, Trials, with_rows
 
 
@@ -184,7 +181,7 @@ def run_fit(
     """
     plan = plan or plan_of(data, config, moments)
     config, clock = plan.config, _Clock()
-    with _threads(config.threads), _spool(data, plan, moments or keep_moments) as spool:
+    with at_most_threads(config.threads), _spool(data, plan, moments or keep_moments) as spool:
         keep_moments = keep_moments or spool
         with clock.stage("moments"):
             trials = _trials(data, plan, progress, moments, keep_moments)
@@ -318,11 +315,11 @@ def _refit(runner: PathRunner, exact: ExactProblem, chosen: Chosen, block: slice
 
 def _as_arrays(fit: FinalFit) -> dict[str, NDArray[Any]]:
     arrays = {f.name: getattr(fit, f.name) for f in fields(fit) if f.name != "weights"}
-    return arrays | {f"weights_{name}": v for name, v in fit.weights._asdict().items()}
+    return arrays | fit.weights.arrays("weights")
 
 
 def _from_arrays(arrays: dict[str, NDArray[Any]]) -> FinalFit:
-    weights = SparseRows(*(arrays[f"weights_{name}"] for name in SparseRows._fields))
+    weights = SparseRows.of_arrays(arrays, "weights")
     names = [f.name for f in fields(FinalFit) if f.name != "weights"]
     return FinalFit(weights=weights, **{name: arrays[name] for name in names})
 
@@ -424,21 +421,3 @@ def _spool(data: FitData, plan: Plan, path: Path | None) -> Iterator[Path | None
         return
     with TemporaryDirectory(prefix="datamodels.") as folder:
         yield Path(folder) / "moments.npz"
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    """Numba and torch with so many threads, while the block runs."""
-    if threads is None:
-        yield
-        return
-    import torch  # slow to import
-
-    before, torch_before = numba.get_num_threads(), torch.get_num_threads()
-    numba.set_num_threads(min(threads, before))
-    torch.set_num_threads(min(threads, torch_before))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-        torch.set_num_threads(torch_before)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datamodels.errors import UsageError
 from datamodels.near_miss import nearest
 
@@ -114,3 +117,8 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     )
     hint = f"; did you mean {close}?" if close else ""
     raise UsageError(f"{name}={value}; it must be one of {', '.join(known)}{hint}")
+
+
+def are_lambdas(values: NDArray[Any]) -> bool:
+    """Whether all of ``values`` are numbers above 0, and finite."""
+    return values.dtype.kind in "iuf" and bool((np.isfinite(values) & (values > 0)).all())

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.near_miss import nearest
 from datamodels.npy_file import open_map
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
@@ -27,9 +26,12 @@ def read_groups(source: RowSource, data_path: str | Path, key: str) -> Int64s:
             f"groups={key}: {data_path} is a .beton file, which holds no groups; give the store's "
             "folder as data_path"
         )
-    path = StoreLayout(Path(data_path)).array(key)
+    layout = StoreLayout(Path(data_path))
+    path = layout.array(key)
     if not path.exists():
-        raise MissingFileError(f"{data_path} holds no array {key!r} of groups: {_hint(path)}")
+        raise MissingFileError(
+            f"{data_path} holds no array {key!r} of groups: {layout.arrays_like(key)}"
+        )
     labels = open_map(path)
     n = source.n_store_rows
     if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
@@ -38,9 +40,3 @@ def read_groups(source: RowSource, data_path: str | Path, key: str) -> Int64s:
             f"are one integer for each of the {n} rows of {data_path}"
         )
     return np.asarray(labels).reshape(n)[source.idx].astype(np.int64)
-
-
-def _hint(path: Path) -> str:
-    there = sorted(f.stem for f in path.parent.glob("*.npy") if not f.name.startswith("_"))
-    close = nearest(path.stem, there)
-    return f"did you mean {close!r}?" if close else f"it holds {', '.join(there) or 'none'}"

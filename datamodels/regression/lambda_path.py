@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from datamodels.regression.blocks import Float64s, Int64s
 from datamodels.regression.engines.contract import BlockPath, Solved
 from datamodels.regression.scoring import BlockScorer
-from datamodels.regression.sparse_rows import SparseRows, stack_rows
+from datamodels.regression.sparse_rows import EMPTY_ROW, SparseRows, stack_rows
 from datamodels.regression.status import Status
 
 # When a target's path ends before its last lambda: see path_has_turned.
@@ -24,8 +24,6 @@ MIN_LAMBDAS = 10
 MIN_SINCE_BEST = 3
 FALL_SINCE_BEST = 0.5
 CLEAR_RISE = 3.0
-
-_NONE = (np.zeros(0, np.int64), np.zeros(0))  # a target without weights
 
 
 class Grid(NamedTuple):
@@ -206,7 +204,7 @@ class _BlockState:
         self.log = PathLog.empty(k, t)
         self.best_mse = np.full(t, np.inf)
         self.best = np.zeros(t, np.int64)
-        self.best_weights: list[tuple[Int64s, Float64s]] = [_NONE] * t
+        self.best_weights: list[tuple[Int64s, Float64s]] = [EMPTY_ROW] * t
         self.running: Int64s = np.flatnonzero(runs)
 
     def step(self, i: int) -> Solved:
@@ -259,10 +257,10 @@ def target_blocks(n_targets: int, size: int) -> Iterator[slice]:
 def as_arrays(result: PathResult) -> dict[str, NDArray[Any]]:
     """A result as named arrays, for a file."""
     log = {name: getattr(result.log, name) for name in PathLog.names()}
-    return log | {f"weights_{name}": value for name, value in result.weights._asdict().items()}
+    return log | result.weights.arrays("weights")
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]]) -> PathResult:
     """The result that :func:`as_arrays` took apart."""
     log = PathLog(**{name: arrays[name] for name in PathLog.names()})
-    return PathResult(log, SparseRows(*(arrays[f"weights_{name}"] for name in SparseRows._fields)))
+    return PathResult(log, SparseRows.of_arrays(arrays, "weights"))

@@ -5,6 +5,17 @@ from pathlib import Path
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
+_SHARE_OF_FREE = 0.6
+_DEFAULT_FREE = 8 * 2**30  # where the system does not say what is free
+
+
+def memory_budget(memory_gb: float | None) -> int:
+    """Bytes that may be taken: ``memory_gb`` GiB, or a share of what is free."""
+    if memory_gb is not None:
+        return int(memory_gb * 2**30)
+    free = available_bytes()
+    return int(_SHARE_OF_FREE * (free if free is not None else _DEFAULT_FREE))
+
 
 def available_bytes() -> int | None:
     """Memory that can be had without swapping, in bytes; None where the system does not say."""

@@ -134,13 +134,14 @@ class Moments:
 
     def __add__(self, other: "Moments") -> "Moments":
         """Moments of both sets of rows together; counts add exactly."""
-        return self._combined(other, 1)
+        return self.combined(other, 1)
 
     def __sub__(self, other: "Moments") -> "Moments":
         """Moments of these rows without those of ``other``, which are among them."""
-        return self._combined(other, -1)
+        return self.combined(other, -1)
 
-    def _combined(self, other: "Moments", sign: int) -> "Moments":
+    def combined(self, other: "Moments", sign: int) -> "Moments":
+        """``self + other`` (sign 1) or ``self - other`` (-1)."""
         mine, theirs = ((m.n_features, m.n_targets) for m in (self, other))
         if mine != theirs:
             raise InputError(

@@ -11,21 +11,20 @@ import numpy as np
 from datamodels.cli.catalogue import MOMENTS
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
-from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.files import refuse_existing
-from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_groups
-from datamodels.regression.memory import available_bytes
+from datamodels.regression.memory import memory_budget
 from datamodels.regression.moments_file import check_name, new_moments_file
 from datamodels.regression.plan import pair_bytes
 from datamodels.regression.row_moments import Collector, KnownRows
 from datamodels.regression.row_source import RowSource
+from datamodels.regression.sources import open_source, target_range
+from datamodels.regression.threads import at_most_threads
 from datamodels.training.indices import parse_indices
 
-_SHARE_OF_FREE = 0.6
-_DEFAULT_FREE = 8 * 2**30  # where the system does not say what is free
 _READ_SHARE, _MAX_READ = 0.25, 512 * 2**20  # of what the sums leave, for a block of rows
 
 
@@ -41,10 +40,9 @@ def _make(values: Values) -> None:
     _check_values(options)
     check_name(out)
     refuse_existing(out)
-    source = _open(options)
+    source = open_source(options["data_path"], options["x_name"], options["y_name"])
     collector_options = _collector_options(options, source)
-    _use_threads(options["threads"])
-    with ProgressLine() as progress:
+    with at_most_threads(options["threads"]), ProgressLine() as progress:
         known = _write(Collector(source, progress=progress, **collector_options), out)
     print(_summary(known, time.monotonic() - began))
     print(f"wrote {out}")
@@ -61,20 +59,9 @@ def _check_values(options: Values) -> None:
         raise UsageError(f"memory_gb={memory:g}; it must be above 0, and finite")
 
 
-def _open(options: Values) -> RowSource:
-    path = Path(options["data_path"])
-    if path.is_dir():
-        return RegressionDataset(path, options["y_name"], options["x_name"])
-    if not path.exists():
-        raise MissingFileError(
-            f"there is no {path}: data_path names a store's folder, or a .beton file made by "
-            "python -m datamodels.regression.write_dataset"
-        )
-    return BetonFile.open(path)
-
-
 def _collector_options(options: Values, source: RowSource) -> dict[str, Any]:
-    targets, key = _targets(options, source), options["groups"]
+    start, end, key = options["target_start_ind"], options["target_end_ind"], options["groups"]
+    targets = target_range(start, end, source, options["data_path"])
     in_store = isinstance(source, RegressionDataset)
     return {
         "positions": _positions(options, source),
@@ -113,18 +100,6 @@ def _positions(options: Values, source: RowSource) -> Int64s:
     return positions
 
 
-def _targets(options: Values, source: RowSource) -> slice:
-    start, end = options["target_start_ind"], options["target_end_ind"]
-    stop = source.n_targets if end == -1 else end
-    if not 0 <= start < stop <= source.n_targets:
-        raise UsageError(
-            f"target_start_ind={start} and target_end_ind={end}: {options['data_path']} has "
-            f"{source.n_targets} targets, 0 to {source.n_targets - 1}; give 0 <= start < end, or "
-            "end=-1 for all from the start on"
-        )
-    return slice(start, stop)
-
-
 def _block_bytes(memory_gb: float | None, source: RowSource, targets: slice) -> int:
     """Memory for a block of rows; InputError where the sums themselves do not fit.
 
@@ -132,11 +107,7 @@ def _block_bytes(memory_gb: float | None, source: RowSource, targets: slice) -> 
     """
     p, t = source.n_features, targets.stop - targets.start
     needed = pair_bytes(source.mask_dtype) * p**2 + 8 * p * t
-    if memory_gb is None:
-        free = available_bytes()
-        budget = int(_SHARE_OF_FREE * (free if free is not None else _DEFAULT_FREE))
-    else:
-        budget = int(memory_gb * 2**30)
+    budget = memory_budget(memory_gb)
     if needed >= budget:
         raise InputError(
             f"moments of {p} features and {t} targets take {needed / 2**30:.3g} GiB; "
@@ -144,13 +115,6 @@ def _block_bytes(memory_gb: float | None, source: RowSource, targets: slice) -> 
             "(target_start_ind, target_end_ind), or use a machine with more memory"
         )
     return max(int(min(_READ_SHARE * (budget - needed), _MAX_READ)), 1)
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import numba  # slow to import
-
-        numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
 def _write(collector: Collector, out: Path) -> KnownRows:

@@ -13,10 +13,7 @@ import numpy as np
 from datamodels.errors import InputError, UsageError
 from datamodels.regression.devices import check_device, free_bytes, has_cuda
 from datamodels.regression.fit_config import TABLE_ENGINES, FitConfig
-from datamodels.regression.memory import available_bytes
-
-_SHARE_OF_FREE = 0.6
-_DEFAULT_FREE = 8 * 2**30  # where the system does not say what is free
+from datamodels.regression.memory import memory_budget
 
 # few_rows: a residual this much shorter than a row of the Gram matrix, and short in itself.
 _FEW_ROWS_SHARE = 0.1
@@ -110,7 +107,7 @@ def make_plan(
     """
     if config.device is not None:
         check_device(config.device)
-    budget = memory_budget(config)
+    budget = memory_budget(config.memory_gb)
     engine, reason = config.engine, "as asked"
     if engine == "auto":
         engine, reason = _pick_engine(config, size, budget, zero_factors, moments)
@@ -131,14 +128,6 @@ def make_plan(
         block_bytes=int(min(_READ_SHARE * budget, _MAX_READ)),
         table_bytes=int(_WORKING_SHARE * budget),
     )
-
-
-def memory_budget(config: FitConfig) -> int:
-    """Bytes that a fit may take."""
-    if config.memory_gb is not None:
-        return int(config.memory_gb * 2**30)
-    free = available_bytes()
-    return int(_SHARE_OF_FREE * (free if free is not None else _DEFAULT_FREE))
 
 
 def _pick_engine(

@@ -110,9 +110,8 @@ def _joined_paths(parts: list[Fields]) -> Fields:
     for part in parts:
         longer = {}
         for name, values in part.items():
-            missing = getattr(empty, "lam" if name == "lambda" else name, empty.val_mse)[
-                len(values) :
-            ]
+            ended = getattr(empty, "lam" if name == "lambda" else name, empty.val_mse)
+            missing = ended[len(values) :]
             longer[name] = np.concatenate([values, np.repeat(missing, values.shape[1], axis=1)])
         filled.append(longer)
     return _joined(filled)

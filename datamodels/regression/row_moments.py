@@ -188,9 +188,8 @@ class Collector:
     def parts(self) -> Iterator[Moments]:
         """The moments of all rows, or of one fold after another."""
         for positions in self._position_parts():
-            yield self._part(
-                positions
-            )  # no name for it here: its table goes when the caller's does
+            # No name for it here: its table goes when the caller's does.
+            yield self._part(positions)
 
     def collect(self) -> RowMoments:
         """The pass, with all parts in memory."""

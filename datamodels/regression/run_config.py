@@ -25,9 +25,8 @@ class RunConfig:
     seed: int = 0  # picks the validation rows; -1: the last ones
     target_start_ind: int = 0
     target_end_ind: int | None = None  # None: to the end
-    lam: float | str | None = (
-        None  # given for all targets (of ridge: without unit), or an .npy file (n_targets,)
-    )
+    # given for all targets (of ridge: without unit), or an .npy file (n_targets,)
+    lam: float | str | None = None
     groups: str | None = None  # array of the store that labels the rows
     penalty_factors: str | None = None  # .npy file
     moments: str | None = None  # .npz file to use, extend or make

@@ -1,12 +1,14 @@
 """Weights of several targets with only their non-zeros kept (compressed sparse rows)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.regression.blocks import Float64s, Int64s
+
+EMPTY_ROW: tuple[Int64s, Float64s] = (np.zeros(0, np.int64), np.zeros(0))
 
 
 class SparseRows(NamedTuple):
@@ -38,6 +40,15 @@ class SparseRows(NamedTuple):
         full = np.zeros((self.n_rows, n_features), dtype)
         full[rows, self.feature] = self.value
         return full
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The parts, called ``name_start`` and so on, for a file."""
+        return {f"{name}_{part}": values for part, values in self._asdict().items()}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> "SparseRows":
+        """The rows that :meth:`arrays` took apart, among other ``arrays``."""
+        return cls(*(arrays[f"{name}_{part}"] for part in cls._fields))
 
     def take(self, rows: Int64s) -> "SparseRows":
         """Some of the rows, in the order asked for."""

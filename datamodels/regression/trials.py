@@ -189,11 +189,10 @@ def with_rows(moments: Moments, rows: RowsInMemory, sign: int) -> Moments:
     if moments.counted and isinstance(rows.design, BitDesign) and table is not None:
         add_counts(rows.design.packed, table, rows.design.n_rows, sign)
         mirror(table)
-        together = moments.without_table() + more if sign > 0 else moments.without_table() - more
-        return replace(together, xx=table)
+        return replace(moments.without_table().combined(more, sign), xx=table)
     everything = np.arange(rows.design.n_features)
     more = replace(more, xx=rows.design.pair_products(everything))
-    return moments + more if sign > 0 else moments - more
+    return moments.combined(more, sign)
 
 
 def combined_in_place(moments: Moments, other: Moments, sign: int) -> Moments:
@@ -202,9 +201,9 @@ def combined_in_place(moments: Moments, other: Moments, sign: int) -> Moments:
     A table of counts is changed where it stands; others are made anew.
     """
     if not (moments.counted and other.counted):
-        return moments + other if sign > 0 else moments - other
-    bare, table, more = moments.without_table(), moments.xx, other.xx
-    together = bare + other.without_table() if sign > 0 else bare - other.without_table()
+        return moments.combined(other, sign)
+    table, more = moments.xx, other.xx
+    together = moments.without_table().combined(other.without_table(), sign)
     if table is None or more is None:
         return together
     return replace(together, xx=_add_counts_in_place(table, more, sign))

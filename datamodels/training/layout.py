@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodels.near_miss import nearest
 from datamodels.training.spec import COMPLETED
 
 
@@ -15,6 +16,12 @@ class StoreLayout:
     def array(self, key: str) -> Path:
         """The array of one key, shape (num_models, *shape)."""
         return self.root / f"{key}.npy"
+
+    def arrays_like(self, key: str) -> str:
+        """What the store holds where there is no array ``key``, for a message."""
+        there = sorted(f.stem for f in self.root.glob("*.npy") if not f.name.startswith("_"))
+        close = nearest(key, there)
+        return f"did you mean {close!r}?" if close else f"it holds {', '.join(there) or 'none'}"
 
     @property
     def completed(self) -> Path:

@@ -119,7 +119,7 @@ def test_num_val_rows_are_fitted_too_where_lambda_is_given(compute, tmp_path):
         (["--cfg.lam=-0.1"], 2, ["lam=-0.1"]),
         (["--cfg.lam=nan"], 2, ["lam=nan"]),
         (["--cfg.lam=inf"], 2, ["lam=inf"]),
-        (["--cfg.lam=nowhere.npy"], 1, ["nowhere.npy"]),
+        (["--cfg.lam=nowhere.npy"], 2, ["nowhere.npy", "neither a number nor a file"]),
         (["--cfg.lam=short.npy"], 1, ["short.npy", "(3,)", "each of the 4 targets"]),
         (["--cfg.lam=zero.npy"], 1, ["zero.npy", "above 0"]),
         (["--cfg.lam=text.npy"], 1, ["text.npy"]),

@@ -3,7 +3,7 @@
 import pytest
 
 from datamodels.errors import InputError, UsageError
-from datamodels.regression import devices
+from datamodels.regression import devices, memory
 from datamodels.regression import plan as planning
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.plan import FromFile, Size, make_plan
@@ -183,9 +183,9 @@ def test_blocks_of_rows_are_a_share_of_the_memory():
 def test_without_memory_gb_a_share_of_what_is_free_is_used(monkeypatch):
     config = FitConfig(device="cpu", engine="cpu")
     for free, budget in ((10 * GIB, 6 * GIB), (None, 4.8 * GIB)):
-        monkeypatch.setattr(planning, "available_bytes", lambda free=free: free)
-        assert planning.memory_budget(config) == pytest.approx(budget, abs=1)
-    monkeypatch.setattr(planning, "available_bytes", lambda: GIB)
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        assert memory.memory_budget(config.memory_gb) == pytest.approx(budget, abs=1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: GIB)
     with pytest.raises(InputError, match=r"0\.6 GiB are allowed"):
         plan(config, size(p=30_000))
 
@@ -194,7 +194,7 @@ def test_the_settled_options_do_not_tell_how_much_memory_was_free(monkeypatch):
     config = FitConfig(device="cpu")
     settled = []
     for free in (10 * GIB, 11 * GIB):
-        monkeypatch.setattr(planning, "available_bytes", lambda free=free: free)
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
         settled.append(plan(config).config)
     assert settled[0] == settled[1]
     assert settled[0].memory_gb is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodels.regression import compute_datamodels, run_folder
+from datamodels.regression import compute_datamodels, memory, run_folder
 from datamodels.regression import plan as planning
 from datamodels.regression.journal import FolderJournal
 from tests.conftest import ROOT, assert_fails
@@ -125,7 +125,7 @@ def test_free_memory_and_rows_trained_since_change_nothing(
     compute(out="whole")
     interrupt(3)
     assert compute().returncode == 130
-    monkeypatch.setattr(planning, "available_bytes", lambda: 50 * 2**20)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 50 * 2**20)
     monkeypatch.setattr(planning, "_MAX_BLOCK", 64)
     np.save(store / "_completed.npy", np.ones(N, bool))
     interrupt(100)

@@ -21,16 +21,14 @@ from datamodels.regression.design import Design
 from datamodels.regression.engines import row_descent
 from datamodels.regression.engines.contract import BlockPath, Limits, Solved
 from datamodels.regression.engines.row_problem import RowBlock
-from datamodels.regression.sparse_rows import SparseRows, stack_rows
+from datamodels.regression.sparse_rows import EMPTY_ROW, SparseRows, stack_rows
 from datamodels.regression.standardized import Standardized
-from datamodels.regression.status import Status
+from datamodels.regression.status import status_of_gap
 
 _INNER = 0.3  # of the tolerance: a working set's own gap, and the next time it is solved again
 _LEAST_NEW = 200  # features that may join a working set at once; as many as it has, if more
 _STALLED = 0.9  # a gap that is not below this times the last one, nothing having joined, stays
 _LEAST_STEEPNESS = float(np.finfo(np.float32).tiny)
-
-_NONE = (np.zeros(0, np.int64), np.zeros(0))  # a target without weights
 
 
 class Descent(Protocol):
@@ -71,7 +69,7 @@ class RowPath:
         self.rows = rows
         self.descent = descent
         self.limits = limits
-        self.weights: list[tuple[Int64s, Float64s]] = [_NONE] * t  # of the penalized features
+        self.weights: list[tuple[Int64s, Float64s]] = [EMPTY_ROW] * t  # of the penalized features
         self.free_weights = np.zeros((t, len(rows.free)))
         self.standing = Standing(*np.zeros((5, t)))
         self.steepness = np.zeros((t, rows.p), np.float32)  # |g_j| / v_j
@@ -170,8 +168,7 @@ class RowPath:
         return grown, counts - working.counts()
 
     def _solved(self, which: Int64s, gap: Float64s, sweeps: Int64s) -> Solved:
-        status = np.where(gap <= self.limits.tol, Status.CONVERGED, Status.ITERATION_LIMIT)
-        status[~np.isfinite(gap)] = Status.NON_FINITE
+        status = status_of_gap(gap, self.limits.tol)
         weights = self._weights_of(which)
         if len(self.rows.free):
             weights = _with_features(weights, self.rows.free, self.free_weights[which])

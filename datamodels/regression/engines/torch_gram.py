@@ -24,7 +24,7 @@ from datamodels.regression.engines import batched
 from datamodels.regression.engines.contract import Limits, Solved
 from datamodels.regression.sparse_rows import SparseRows
 from datamodels.regression.standardized import Standardized
-from datamodels.regression.status import Status
+from datamodels.regression.status import status_of_gap
 
 DEFAULT_BUDGET_BYTES = 2**30
 
@@ -178,7 +178,7 @@ class TorchBlock:
             weights=self.weights.take(rows).on_host(),
             gap=gaps,
             iterations=iterations.cpu().numpy(),
-            status=_status(gaps, self.limits.tol),
+            status=status_of_gap(gaps, self.limits.tol),
             residual=residual.cpu().numpy(),
         )
 
@@ -350,8 +350,3 @@ class _FullPrecision:
 
     def __exit__(self, *_: object) -> None:
         torch.set_float32_matmul_precision(self.before)
-
-
-def _status(gap: Float64s, tol: float) -> Int64s:
-    status = np.where(gap <= tol, Status.CONVERGED, Status.ITERATION_LIMIT)
-    return np.where(np.isfinite(gap), status, Status.NON_FINITE).astype(np.int64)
