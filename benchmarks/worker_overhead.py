@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.training import Spec, Store
-from datamodels.training.worker_loop import RowRunner
+from datamodels.training.worker_loop import RowRunner, UserModule
 
 N_ROWS = 300
 SPEC = Spec.parse(
@@ -102,9 +102,9 @@ def shared_maps(folder: Path) -> Callable[[int], None]:
 def worker_row(folder: Path) -> Callable[[int], Any]:
     """The worker's own loop body: folder, main, checks, write, flag, log."""
     store = Store.create(folder, SPEC)
-    return RowRunner(
-        store, user_main, logdir=str(folder), do_if_complete=False, argv=["benchmark"]
-    ).run
+    user = UserModule(user_main, None)
+    runner = RowRunner(store, user, logdir=str(folder), do_if_complete=False, argv=["benchmark"])
+    return lambda index: runner.run([index])
 
 
 if __name__ == "__main__":

@@ -37,9 +37,20 @@ WORKER = Command(
             "which rows to fill, and with what",
             (
                 Option("index", "int", "row to fill"),
-                Option("indices", "str", "rows to fill in one process, e.g. 0-99,200 (inclusive)"),
-                Option("main_import", "str", "module with main(*_, index, logdir)", required=True),
+                Option(
+                    "indices",
+                    "str",
+                    "rows to fill in one process, e.g. 0-99,200 (inclusive); -: chunks of rows, a "
+                    "line each, from standard input",
+                ),
+                Option(
+                    "main_import",
+                    "str",
+                    "module with main(*_, index, logdir), main_batch(*_, indices, logdir) or both",
+                    required=True,
+                ),
                 Option("logdir", "path", "the store's folder", required=True),
+                Option("batch", "int", "rows that one call of main_batch makes"),
                 Option(
                     "do_if_complete",
                     "flag",
@@ -47,6 +58,8 @@ WORKER = Command(
                     default=False,
                 ),
                 Option("job_timeout", "int", "give up on a row after this many seconds"),
+                Option("events", "path", "file or pipe that is told how each row begins and ends"),
+                Option("alive", "path", "pipe whose other end lives as long as the worker may"),
             ),
         ),
     ),

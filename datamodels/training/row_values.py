@@ -6,7 +6,8 @@ fractions in a bool, NaN and infinity unless the spec allows them.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,22 @@ def encode_row(schema: Mapping[str, Field], row: Any) -> dict[str, Array]:
 
     Keys of the schema that ``row`` lacks are absent from the result too. RowError lists all faults.
     """
+    return _encode(schema, row, encode_value)
+
+
+def encode_rows(schema: Mapping[str, Field], rows: Any, n_rows: int) -> dict[str, Array]:
+    """As :func:`encode_row` for ``n_rows`` rows at once: each value, and each result, has a leading
+    axis of that length."""
+
+    def encode(key: str, field: Field, value: Any) -> Array:
+        return _encode_values(key, field, value, n_rows)
+
+    return _encode(schema, rows, encode)
+
+
+def _encode(
+    schema: Mapping[str, Field], row: Any, encode: Callable[[str, Field, Any], Array]
+) -> dict[str, Array]:
     if not isinstance(row, Mapping):
         raise RowError(f"main must return a dict of {sorted(schema)}, not {_came(row)}")
     faults = []
@@ -39,7 +56,7 @@ def encode_row(schema: Mapping[str, Field], row: Any) -> dict[str, Array]:
                 close = nearest(str(key), schema)
                 hint = f"did you mean {close!r}?" if close else f"it has {sorted(schema)}"
                 raise RowError(f"{key!r} is no key of the spec: {hint}")
-            encoded[key] = encode_value(str(key), schema[key], value)
+            encoded[key] = encode(str(key), schema[key], value)
         except RowError as error:
             faults.append(str(error))
     if faults:
@@ -57,6 +74,22 @@ def encode_value(key: str, field: Field, value: Any) -> Array:
         return np.ascontiguousarray(np.broadcast_to(cast, field.shape)).reshape(field.shape)
     except ValueError:
         raise _refused(key, field, f"shape {array.shape}, which does not broadcast") from None
+
+
+def _encode_values(key: str, field: Field, value: Any, n_rows: int) -> Array:
+    """``value`` as an array (n_rows, *field.shape), its leading axis as it came."""
+    of_all = replace(field, shape=(n_rows, *field.shape))
+    array = _to_array(key, of_all, value)
+    if array.shape[:1] != (n_rows,):
+        came = f"shape {array.shape}; its leading axis must be the {n_rows} rows asked for"
+        raise _refused(key, of_all, came)
+    rest, asked = array.shape[1:], len(field.shape)
+    while len(rest) > asked and rest[0] == 1:
+        rest = rest[1:]
+    if len(rest) > asked:
+        raise _refused(key, of_all, f"shape {array.shape}, which does not broadcast")
+    aligned = array.reshape(n_rows, *(1,) * (asked - len(rest)), *rest)
+    return encode_value(key, of_all, aligned)
 
 
 def _to_array(key: str, field: Field, value: Any) -> Array:

@@ -56,15 +56,29 @@ class RowWriter:
         ``overwrite`` writes a complete row anew: its flag is cleared first. Arrays not given stay
         as they are. Raises WriteError when the disk is full or another process holds the row.
         """
-        with self._locked(index):
-            if self.is_complete(index):
-                if not overwrite:
-                    return False
-                self._pwrite(COMPLETED, index, b"\0")
-            for key, array in arrays.items():
-                self._pwrite(key, index, array.tobytes())
-            self._pwrite(COMPLETED, index, b"\1")
-        return True
+        block = {key: array[None] for key, array in arrays.items()}
+        return bool(self.write_block(index, 1, block, overwrite=overwrite)[0])
+
+    def write_block(
+        self,
+        first: int,
+        n_rows: int,
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        overwrite: bool,
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Write the arrays (n_rows, ...) of rows ``first`` and on: each array with one call, and
+        then all flags with one. As :meth:`write` for each row; returns which were written."""
+        with self._locked(first, n_rows):
+            complete = self._flags(first, n_rows)
+            if overwrite and complete.any():
+                self._pwrite(COMPLETED, first, bytes(n_rows))
+            wanted = np.ones(n_rows, bool) if overwrite else ~complete
+            for start, stop in _runs(wanted):
+                for key, array in arrays.items():
+                    self._pwrite(key, first + start, array[start:stop].tobytes())
+                self._pwrite(COMPLETED, first + start, b"\1" * (stop - start))
+        return wanted
 
     def write_value(self, index: int, key: str, array: np.ndarray[Any, Any]) -> None:
         """Write one array of row ``index``; its flag stays as it is."""
@@ -73,19 +87,26 @@ class RowWriter:
 
     def is_complete(self, index: int) -> bool:
         """The flag of one row, read anew from the file."""
+        return bool(self._flags(index, 1)[0])
+
+    def _flags(self, first: int, n_rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         header = self._header(COMPLETED)
         # A fresh descriptor: NFS promises fresh data only to a file opened after the other's close.
         descriptor = os.open(self._layout.completed, os.O_RDONLY)
         try:
-            return os.pread(descriptor, 1, header.row_offset(index)) not in (b"", b"\0")
+            data = os.pread(descriptor, n_rows, header.row_offset(first))
         finally:
             os.close(descriptor)
+        flags: np.ndarray[Any, np.dtype[np.bool_]]
+        flags = np.frombuffer(data.ljust(n_rows, b"\0"), np.uint8) != 0
+        return flags
 
     def close(self) -> None:
         """Close all descriptors; they are opened again when needed."""
         _close_all(self._open)
 
     def _pwrite(self, key: str, index: int, data: bytes) -> None:
+        """Write rows ``index`` and on of one array."""
         descriptor, header = self._file(key)
         try:
             write_all(descriptor, header.row_offset(index), data)
@@ -114,8 +135,8 @@ class RowWriter:
         return self._headers[key]
 
     @contextlib.contextmanager
-    def _locked(self, index: int) -> Iterator[None]:
-        """Hold this row's byte of the flags: advice that keeps two runs of one row from mixing.
+    def _locked(self, index: int, n_rows: int = 1) -> Iterator[None]:
+        """Hold these rows' bytes of the flags: advice that keeps two runs of one row from mixing.
 
         File systems without locks, and systems without locks that belong to a descriptor, do
         without: the flag is still read just before writing.
@@ -124,12 +145,18 @@ class RowWriter:
         with self._one_at_a_time:
             descriptor, header = self._file(COMPLETED)
             offset = header.row_offset(index)
-            held = _lock(descriptor, offset, index)
+            held = _lock(descriptor, offset, n_rows, index)
             try:
                 yield
             finally:
                 if held:
-                    _set_lock(descriptor, offset, fcntl.F_UNLCK)
+                    _set_lock(descriptor, offset, n_rows, fcntl.F_UNLCK)
+
+
+def _runs(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
+    """Where ``wanted`` (n,) is set without a break: (start, stop) of each stretch."""
+    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _close_all(files: dict[str, tuple[int, NpyHeader]]) -> None:
@@ -149,20 +176,21 @@ def _open_for_writing(path: Path) -> int:
 _SET_LOCK: int | None = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" else None
 
 
-def _set_lock(descriptor: int, offset: int, kind: int) -> None:
+def _set_lock(descriptor: int, offset: int, length: int, kind: int) -> None:
     assert _SET_LOCK is not None
     # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid (0 for descriptor locks)
-    fcntl.fcntl(descriptor, _SET_LOCK, struct.pack("hhqqi4x", kind, os.SEEK_SET, offset, 1, 0))
+    flock = struct.pack("hhqqi4x", kind, os.SEEK_SET, offset, length, 0)
+    fcntl.fcntl(descriptor, _SET_LOCK, flock)
 
 
-def _lock(descriptor: int, offset: int, index: int) -> bool:
-    """Lock one byte; False where there are no such locks."""
+def _lock(descriptor: int, offset: int, length: int, index: int) -> bool:
+    """Lock some bytes; False where there are no such locks."""
     if _SET_LOCK is None:
         return False
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:
-            _set_lock(descriptor, offset, fcntl.F_WRLCK)
+            _set_lock(descriptor, offset, length, fcntl.F_WRLCK)
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False

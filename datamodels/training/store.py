@@ -11,17 +11,17 @@ Used from the command line by ``initialize_store`` and ``worker``, and by everyt
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodels.errors import DatamodelsError, InputError, MissingFileError
+from datamodels.errors import DatamodelsError, InputError, MissingFileError, UsageError
 from datamodels.npy_file import WrongSizeError, open_map, read_header
 from datamodels.training.indices import check_range
 from datamodels.training.layout import StoreLayout
-from datamodels.training.row_values import encode_row
+from datamodels.training.row_values import encode_row, encode_rows
 from datamodels.training.row_writer import RowWriter
 from datamodels.training.spec import COMPLETED, Field, Spec, SpecError
 from datamodels.training.store_files import clear_remains, create_files
@@ -139,6 +139,27 @@ class Store:
         check_range([index], self.num_models, self.path)
         arrays = encode_row(self.spec.schema, row)
         return self._writer.write(index, arrays, overwrite=overwrite)
+
+    def write_block(
+        self, indices: Sequence[int], rows: Mapping[str, Any], *, overwrite: bool = False
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Check and write several rows, each array of ``rows`` (len(indices), ...), as
+        :meth:`write` does one; returns which were written (len(indices),). Rows that follow one
+        another in the store, and in ``indices``, are written together. Where a row is refused none
+        is written."""
+        numbers = np.asarray(indices, np.int64)
+        check_range(numbers.tolist(), self.num_models, self.path)
+        if len(set(numbers.tolist())) < len(numbers):
+            raise UsageError(f"rows {numbers.tolist()} name a row twice; give each once")
+        arrays = encode_rows(self.spec.schema, rows, len(numbers))
+        written = np.zeros(len(numbers), bool)
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+        for part in np.split(np.arange(len(numbers)), breaks):
+            if len(part):
+                own = {key: array[part[0] : part[-1] + 1] for key, array in arrays.items()}
+                first = int(numbers[part[0]])
+                written[part] = self._writer.write_block(first, len(part), own, overwrite=overwrite)
+        return written
 
     def write_value(self, index: int, key: str, value: Any) -> None:
         """Check and write one key of one row, but not its flag; errors as in :meth:`write`."""

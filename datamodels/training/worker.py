@@ -1,6 +1,9 @@
 """``python -m datamodels.training.worker``: run the user's ``main`` and write its rows."""
 
+import os
+import signal
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,15 @@ from datamodels.cli.shared_config import SharedConfig, current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
 from datamodels.training.store import Store
-from datamodels.training.watchdog import ChildReports, Watchdog
+from datamodels.training.watchdog import run_watched
+from datamodels.training.worker_events import EventLines, Reports, end_with
 from datamodels.training.worker_loop import CURRENT_ROW, RowRunner, import_main, run_rows
 from datamodels.training.worker_report import WorkerReport
+
+FROM_INPUT = "-"  # as indices: chunks of rows, a line each, on standard input
+
+_LAUNCHERS = ("indices", "events", "alive")  # options that a launcher sets by the environment
+_STOPPED = 128 + signal.SIGUSR1  # exit status where rows were left
 
 
 def main() -> int:
@@ -34,67 +43,92 @@ def _declare_options_of_module(config: SharedConfig) -> None:
 
 
 def _work(values: Values) -> int:
-    child = ChildReports.of_this_process()
+    for name in _LAUNCHERS:  # nothing that main starts is to take them for its own
+        os.environ.pop(f"worker.{name}", None)
     store = Store.open(values["worker.logdir"])
-    if child is not None:
-        reports, rows = child
-        return _run_here(store, parse_indices(rows, store.num_models, store.path), values, reports)
-    indices = _indices(values, store)
-    limit = values["worker.job_timeout"]
+    batch, limit = values["worker.batch"], values["worker.job_timeout"]
+    if batch is not None and batch < 1:
+        raise UsageError(f"--worker.batch={batch} must be at least 1; leave it out to call main")
+    chunks, total = _chunks(values, store)
+    events = values["worker.events"] and EventLines(values["worker.events"])
+    if values["worker.alive"] is not None:
+        end_with(values["worker.alive"])
+        limit = None  # whoever watches this process keeps the time
+    report = None if events and total is None else WorkerReport(store.layout, total)
+    reports: list[Reports] = [each for each in (report, events) if each]
     if limit is None:
-        return _run_here(store, indices, values, None)
-    if limit < 1:
-        raise UsageError(
-            f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
+        everything = _run_here(store, chunks, values, reports, events)
+    else:
+        if limit < 1:
+            raise UsageError(
+                f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
+            )
+        rewrite = values["worker.do_if_complete"]
+        status, everything = run_watched(
+            store, chunks, reports, limit=limit, batch=batch or 1, rewrite=rewrite
         )
-    report = WorkerReport(store.layout, len(indices))
-    watchdog = Watchdog(store, limit, report.add, rewrite=values["worker.do_if_complete"])
-    return watchdog.run(indices) or report.finish()
+        if status:
+            return status
+    status = report.finish() if report else 0
+    return status if everything else _STOPPED
 
 
 def _run_here(
-    store: Store, indices: list[int], values: Values, reports: ChildReports | None
-) -> int:
-    """Import ``main`` and run the rows in this process."""
-    # The report first: the module may replace the streams that it writes to.
-    report = WorkerReport(store.layout, len(indices)) if reports is None else None
-    user_main = import_main(values["worker.main_import"])
+    store: Store,
+    chunks: Iterable[Sequence[int]],
+    values: Values,
+    reports: Sequence[Reports],
+    events: EventLines | None,
+) -> bool:
+    """Import ``main`` and run the rows in this process; whether all were tried."""
+    user = import_main(values["worker.main_import"], values["worker.batch"])
     refuse_wrong_user_options(current_config())
     check_undeclared_options(WORKER, current_config())
     runner = RowRunner(
         store,
-        user_main,
+        user,
         logdir=values["worker.logdir"],
         do_if_complete=values["worker.do_if_complete"],
         argv=["python", "-m", WORKER.module, *sys.argv[1:]],
         rows_option="index" if values["worker.indices"] is None else "indices",
+        batch=values["worker.batch"],
     )
-    if reports is not None:
-        return _run_watched(runner, indices, reports)
-    assert report is not None
-    run_rows(runner, indices, report.add)
-    return report.finish()
+    if events:
+        events.ready()
+    return run_rows(runner, chunks, reports)
 
 
-def _run_watched(runner: RowRunner, indices: list[int], reports: ChildReports) -> int:
-    reports.ready()
-    for index in indices:
-        reports.start(index)
-        reports.done(index, runner.run(index))
-    return 0
-
-
-def _indices(values: Values, store: Store) -> list[int]:
+def _chunks(values: Values, store: Store) -> tuple[Iterable[Sequence[int]], int | None]:
+    """The rows to run, and how many they are, if that is known."""
     index, indices = values["worker.index"], values["worker.indices"]
+    if indices == FROM_INPUT and (index is None or values["worker.events"] is not None):
+        return _chunks_of_input(store), None
     if (index is None) == (indices is None):
         raise UsageError(
             "which rows? Give --worker.index=NUMBER or --worker.indices=FIRST-LAST,..."
             + (", not both" if index is not None else "")
         )
     if index is None:
-        return parse_indices(indices, store.num_models, store.path)
+        rows = parse_indices(indices, store.num_models, store.path)
+        return [rows], len(rows)
     check_range([index], store.num_models, store.path)
-    return [index]
+    return [[index]], 1
+
+
+def _chunks_of_input(store: Store) -> Iterator[Sequence[int]]:
+    """A chunk a line, as they come."""
+    own = os.dup(sys.stdin.fileno())
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())  # main may read its input, but not our rows
+    os.close(nothing)
+    return _lines_of(own, store)
+
+
+def _lines_of(descriptor: int, store: Store) -> Iterator[Sequence[int]]:
+    with os.fdopen(descriptor) as lines:
+        for line in lines:
+            if line.strip():
+                yield parse_indices(line, store.num_models, store.path)
 
 
 def kv_log(key: str, value: Any, *, logdir: str | None = None, index: int | None = None) -> None:

@@ -5,16 +5,20 @@ import importlib
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from datamodels.cli.shared_config import current_config
 from datamodels.errors import DatamodelsError, UsageError
+from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import RowError
 from datamodels.training.store import Store
+from datamodels.training.worker_events import Reports
 from datamodels.training.worker_report import Outcome, describe, log_command, save_failure, say
 
 Main = Callable[..., Any]
@@ -27,11 +31,35 @@ class ImportFailure(DatamodelsError):
     """The user's module raised while it was imported; the message holds the traceback."""
 
 
-def import_main(name: str) -> Main:
-    """``main`` of module ``name``, looked up from the current folder first, as with ``python -m``.
+class UserModule(NamedTuple):
+    """What the user's module offers: one row a call, many, or both."""
 
-    UsageError when there is no such module or it has no ``main``; ImportFailure when it raises.
+    main: Main | None
+    main_batch: Main | None
+
+
+def import_main(name: str, batch: int | None = None) -> UserModule:
+    """``main`` and ``main_batch`` of module ``name``, looked up from the current folder first, as
+    with ``python -m``.
+
+    UsageError when there is no such module or it has neither, or no main_batch though ``batch``
+    asks for it; ImportFailure when it raises.
     """
+    module = _imported(name)
+    found = (getattr(module, part, None) for part in UserModule._fields)
+    user = UserModule(*(part if callable(part) else None for part in found))
+    where = f"--worker.main_import={name}: {getattr(module, '__file__', name)} defines no"
+    if user.main is None and user.main_batch is None:
+        raise UsageError(f"{where} main(*_, index, logdir)")
+    if batch is not None and user.main_batch is None:
+        raise UsageError(
+            f"{where} main_batch(*_, indices, logdir), which --worker.batch={batch} calls; leave "
+            "it out to call main for each row"
+        )
+    return user
+
+
+def _imported(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(
             f"--worker.main_import={name} is no module name: write it as in an import statement, "
@@ -40,7 +68,7 @@ def import_main(name: str) -> Main:
     if "" not in sys.path and "." not in sys.path:
         sys.path.insert(0, "")
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             hint = f": write {_as_module(name)}" if _as_module(name) != name else ""
@@ -51,13 +79,6 @@ def import_main(name: str) -> Main:
         raise ImportFailure(f"importing {name} failed\n{describe(error)[1]}") from error
     except (Exception, SystemExit) as error:
         raise ImportFailure(f"importing {name} failed\n{describe(error)[1]}") from error
-    main = getattr(module, "main", None)
-    if not callable(main):
-        raise UsageError(
-            f"--worker.main_import={name}: {getattr(module, '__file__', name)} defines no "
-            "main(*_, index, logdir)"
-        )
-    return main  # type: ignore[no-any-return]
 
 
 def _as_module(name: str) -> str:
@@ -66,32 +87,46 @@ def _as_module(name: str) -> str:
 
 
 class RowRunner:
-    """Runs ``main`` for one row of ``store`` at a time and writes what it returns."""
+    """Runs ``main`` for rows of ``store``, one or a batch at a time, and writes what it returns.
+
+    Args:
+        batch: rows that one call of ``main_batch`` makes; None: one call of ``main`` a row.
+    """
 
     def __init__(
         self,
         store: Store,
-        main: Main,
+        user: UserModule,
         *,
         logdir: str,
         do_if_complete: bool,
         argv: Sequence[str],
         rows_option: str = "index",
+        batch: int | None = None,
     ) -> None:
         self._store = store
         self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
-        self._main = main
+        self._user = user
         self._do_if_complete = do_if_complete
         self._argv = argv
         self._rows_option = rows_option
+        self._batch = batch
         self._warned_of: set[str] = set()
         self._process = os.getpid()
         self._folder = Path.cwd()
 
-    def run(self, index: int) -> Outcome:
-        """Fill row ``index``. Whatever ``main`` raises, but for Ctrl-C, is this row's failure."""
+    @property
+    def batch(self) -> int:
+        """Rows of one call."""
+        return self._batch or 1
+
+    def run(self, rows: Sequence[int]) -> list[Outcome] | None:
+        """Fill ``rows`` by one call. Whatever ``main`` raises, but for Ctrl-C, is their failure.
+
+        None where a batch of several failed: which of them is at fault is not known.
+        """
         try:
-            return self._run(index)
+            return self._run(rows)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
@@ -99,29 +134,54 @@ class RowRunner:
             summary, detail = describe(error)
             if isinstance(error, RowError):
                 summary = str(error)
-            save_failure(self._store.layout, index, summary, detail)
-            return Outcome.FAILED
+            if len(rows) > 1:
+                say(f"rows {format_indices(list(rows))} failed together, and are run one by one: "
+                    f"{summary.splitlines()[0] if summary else ''}")  # fmt: skip
+                return None
+            save_failure(self._store.layout, rows[0], summary, detail)
+            return [Outcome.FAILED]
 
-    def _run(self, index: int) -> Outcome:
-        if not self._do_if_complete and self._store.is_complete(index):
-            return Outcome.SKIPPED
+    def _run(self, rows: Sequence[int]) -> list[Outcome]:
+        outcomes = dict.fromkeys(rows, Outcome.SKIPPED)
+        if not self._do_if_complete:
+            rows = [row for row in rows if not self._store.is_complete(row)]
+        if not rows:
+            return list(outcomes.values())
         with contextlib.suppress(OSError):  # it may be gone
             os.chdir(self._folder)  # the last row's main may have changed it
         # For modules that ask their configuration which row they are at, and for kv_log.
-        current_config().content["worker", "index"] = index
-        CURRENT_ROW[:] = [(str(self._store.path), index)]
-        self._store.layout.worker(index).mkdir(parents=True, exist_ok=True)
-        row = self._main(index=index, logdir=str(self._logdir.worker(index)))
+        current_config().content["worker", "index"] = rows[0]
+        CURRENT_ROW[:] = [(str(self._store.path), rows[0])] if len(rows) == 1 else []
+        self._store.layout.worker(rows[0]).mkdir(parents=True, exist_ok=True)
+        row = self._call(rows)
         self._end_fork(None)
-        written = self._store.write(index, row, overwrite=self._do_if_complete)
+        written = self._written(rows, row)
         self._warn_of_absent_keys(row)
-        if not written:
-            say(f"row {index} was completed by another process meanwhile; kept as it is")
-            return Outcome.SKIPPED
+        for index, was_written in zip(rows, written, strict=True):
+            if was_written:
+                outcomes[index] = Outcome.WRITTEN
+                self._clear_up(index)
+            else:
+                say(f"row {index} was completed by another process meanwhile; kept as it is")
+        return list(outcomes.values())
+
+    def _call(self, rows: Sequence[int]) -> Any:
+        logdir = str(self._logdir.worker(rows[0]))
+        if self._user.main is not None and self._batch is None:
+            return self._user.main(index=rows[0], logdir=logdir)
+        assert self._user.main_batch is not None
+        return self._user.main_batch(indices=list(rows), logdir=logdir)
+
+    def _written(self, rows: Sequence[int], row: Any) -> Sequence[bool]:
+        if self._user.main is not None and self._batch is None:
+            return [self._store.write(rows[0], row, overwrite=self._do_if_complete)]
+        written = self._store.write_block(rows, row, overwrite=self._do_if_complete)
+        return [bool(one) for one in written]
+
+    def _clear_up(self, index: int) -> None:
         with contextlib.suppress(OSError):  # the row is complete, whatever becomes of these
             self._store.layout.error(index).unlink(missing_ok=True)
         log_command(self._store.layout, self._argv, self._rows_option, index)
-        return Outcome.WRITTEN
 
     def _end_fork(self, error: BaseException | None) -> None:
         """End a process that ``main`` forked and that came back here: the rows are its parent's."""
@@ -147,12 +207,77 @@ class RowRunner:
 
 
 def run_rows(
-    runner: RowRunner, indices: Sequence[int], report: Callable[[int, Outcome], None]
-) -> None:
-    """Run every row in turn, telling ``report`` how each ended; Ctrl-C and SIGTERM end at once."""
-    with _interrupts_end_at_once():
-        for index in indices:
-            report(index, runner.run(index))
+    runner: RowRunner, chunks: Iterable[Sequence[int]], reports: Sequence[Reports]
+) -> bool:
+    """Run every row in turn, telling ``reports`` how each began and ended; whether all were tried.
+
+    Ctrl-C and SIGTERM end at once, SIGUSR1 after the call of ``main`` that is under way.
+    """
+    with _interrupts_end_at_once(), _StopSignal() as stop:
+        for chunk in stop.until_asked(chunks):
+            for at in range(0, len(chunk), runner.batch):
+                if stop.asked:
+                    return False
+                _run_together(runner, chunk[at : at + runner.batch], reports)
+        return not stop.asked
+
+
+def _run_together(runner: RowRunner, rows: Sequence[int], reports: Sequence[Reports]) -> None:
+    for report in reports:
+        report.start(rows)
+    began = time.monotonic()
+    outcomes = runner.run(rows)
+    seconds = (time.monotonic() - began) / len(rows)
+    if outcomes is None:
+        for index in rows:
+            _run_together(runner, [index], reports)
+        return
+    for index, outcome in zip(rows, outcomes, strict=True):
+        for report in reports:
+            report.done(index, outcome, seconds)
+
+
+class _StopSignal:
+    """SIGUSR1 asks for an end after the row under way; a handler of the user's module stays."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._waiting = False
+        self._ours = False
+
+    def __enter__(self) -> "_StopSignal":
+        with contextlib.suppress(ValueError):  # not in the main thread, where no handler can be set
+            if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+                signal.signal(signal.SIGUSR1, self._ask)
+                self._ours = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+        if self._waiting:
+            raise _StopWaitingError  # reading would go on after the handler
+
+    def until_asked(self, chunks: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
+        """``chunks``, as long as nobody asks for an end."""
+        source = iter(chunks)
+        while not self.asked:
+            try:
+                self._waiting = True
+                chunk = next(source, None)
+                self._waiting = False
+            except _StopWaitingError:
+                return
+            if chunk is None:
+                return
+            yield chunk
+
+
+class _StopWaitingError(Exception):
+    pass
 
 
 @contextlib.contextmanager

@@ -29,15 +29,18 @@ class Outcome(Enum):
 class WorkerReport:
     """Counts over all rows of one worker, shown as a progress line while it runs."""
 
-    def __init__(self, layout: StoreLayout, total: int) -> None:
+    def __init__(self, layout: StoreLayout, total: int | None) -> None:
         self._layout = layout
         self.written = 0
         self.skipped = 0
         self.failed: list[int] = []
         # disable=None: quiet when standard error is not a terminal
-        self._bar = tqdm(total=total, unit="row", disable=None if total > 1 else True)
+        self._bar = tqdm(total=total, unit="row", disable=True if total == 1 else None)
 
-    def add(self, index: int, outcome: Outcome) -> None:
+    def start(self, rows: Sequence[int]) -> None:
+        """Rows are counted as they end."""
+
+    def done(self, index: int, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002
         """Count one row."""
         self._bar.update()
         match outcome:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodels.training import watchdog
+from datamodels.training import supervisor
 from datamodels.training.store import Store
+from datamodels.training.watchdog import run_watched
 from tests.conftest import ROOT, assert_fails
 from tests.training.mains import row
 
@@ -291,13 +292,13 @@ def test_odd_failures_and_a_changed_folder_end_no_other_row(run, store, tmp_path
 
 def test_a_hanging_import_is_given_up(store, tmp_path, monkeypatch):
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
-    monkeypatch.setattr(watchdog, "_LEAST_IMPORT_SECONDS", 2.0)
+    monkeypatch.setattr(supervisor, "_LEAST_IMPORT_SECONDS", 2.0)
     monkeypatch.setattr(sys, "argv", ["", f"--worker.logdir={store.path}", "--worker.index=0",
                                       "--worker.main_import=hanging"])  # fmt: skip
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
     began = time.monotonic()
-    with pytest.raises(watchdog.ImportEndedError, match="longer than 2 seconds"):
-        watchdog.Watchdog(store, 1, lambda *_: None).run([0])
+    with pytest.raises(supervisor.ImportEndedError, match="longer than 2 seconds"):
+        run_watched(store, [[0]], [], limit=1, batch=1, rewrite=False)
     assert time.monotonic() - began < 20
 
 
@@ -311,8 +312,9 @@ def test_an_import_that_kills_its_process_is_reported(run, store, tmp_path):
 def test_a_row_written_by_a_child_that_ends_before_it_says_so_counts(run, store, tmp_path):
     (tmp_path / "last.py").write_text("""
 import os
-from datamodels.training import watchdog
+from datamodels.training import supervisor
 from datamodels.training.store import Store
+from datamodels.training.watchdog import run_watched
 write = Store.write
 def write_and_die(self, *args, **options):
     write(self, *args, **options)
