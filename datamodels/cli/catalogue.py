@@ -66,6 +66,55 @@ WORKER = Command(
     user_options=True,
 )
 
+LAUNCH = Command(
+    "datamodels.training.launch",
+    "run main of your module for every row that is missing, with as many workers as there is room",
+    (
+        OptionSection(
+            "launch",
+            "which rows, by what means",
+            (
+                Option("logdir", "path", "the store's folder", required=True),
+                Option(
+                    "main_import",
+                    "str",
+                    "module with main(*_, index, logdir), main_batch(*_, indices, logdir) or both",
+                    required=True,
+                ),
+                Option(
+                    "engine",
+                    "str",
+                    "local (workers on this machine), parallel (prints a line for GNU parallel) or "
+                    "slurm",
+                    default="local",
+                ),
+                Option("indices", "str", "only these rows, e.g. 0-99,200 (inclusive)"),
+                Option(
+                    "workers",
+                    "int",
+                    "processes at a time; without it one a GPU, else one a core; of slurm, tasks "
+                    "of the array at a time",
+                ),
+                Option("workers_per_gpu", "int", "processes that share a GPU", default=1),
+                Option(
+                    "retries", "int", "how often a row may fail before it is set aside", default=3
+                ),
+                Option("chunk", "int", "rows a job of parallel or slurm; without it, as suits"),
+                Option("wait", "bool", "of slurm: follow the jobs to their end", default=True),
+            ),
+        ),
+        OptionSection(
+            "worker",
+            "for each worker",
+            (
+                Option("batch", "int", "rows that one call of main_batch makes"),
+                Option("job_timeout", "int", "give up on a row after this many seconds"),
+            ),
+        ),
+    ),
+    user_options=True,
+)
+
 WRITE_DATASET = Command(
     "datamodels.regression.write_dataset",
     "write two arrays of a store as one FFCV .beton file",
@@ -258,7 +307,16 @@ LDS = Command(
     ),
 )
 
-COMMANDS = (INITIALIZE_STORE, WORKER, WRITE_DATASET, COMPUTE_DATAMODELS, MOMENTS, MERGE, LDS)
+COMMANDS = (
+    INITIALIZE_STORE,
+    WORKER,
+    LAUNCH,
+    WRITE_DATASET,
+    COMPUTE_DATAMODELS,
+    MOMENTS,
+    MERGE,
+    LDS,
+)
 
 
 def known_names() -> set[str]:

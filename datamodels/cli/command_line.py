@@ -58,6 +58,20 @@ def scan(argv: list[str], *, flags: Collection[str] = (), declared: Collection[s
     return found
 
 
+def without_options(argv: list[str], names: Collection[str]) -> list[str]:
+    """``argv`` without options of these full names, each of which has a value."""
+    kept: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, has_equals, _ = word.partition("=")
+        if not name.startswith("--") or name[2:] not in names:
+            kept.append(word)
+        elif not has_equals and words:
+            words.pop(0)
+    return kept
+
+
 def _is_option(word: str) -> bool:
     return word.startswith("--") or re.match(r"-[A-Za-z]", word) is not None
 

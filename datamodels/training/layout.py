@@ -43,6 +43,20 @@ class StoreLayout:
         """A line per finished job: its command line."""
         return self.root / "cmds.txt"
 
+    @property
+    def launch(self) -> Path:
+        """The folder of whatever launches workers on this store."""
+        return self.root / "_launch"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held by the one launcher at work."""
+        return self.launch / "lock"
+
+    def worker_log(self, place: int, kind: str) -> Path:
+        """What the local worker of one place printed; ``kind`` is out or err."""
+        return self.launch / f"worker-{place}.{kind}"
+
     def worker(self, index: int) -> Path:
         """The folder handed to ``main`` as ``logdir``."""
         return self.root / "workers" / str(index)

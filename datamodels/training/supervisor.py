@@ -32,6 +32,9 @@ class ImportEndedError(DatamodelsError):
 class Listener(Reports, Protocol):
     """Whoever is told what happens; beside rows, what the supervisor decides about them."""
 
+    def set_aside(self, index: int, place: int) -> None:
+        """A row has failed for the last time, in this place."""
+
     def tick(self, running: int) -> None:
         """Some time has passed; so many workers are at a row."""
 
@@ -69,6 +72,7 @@ class Supervisor:
         self._was_ready = False
         self.stopping = False
         self.status = 0  # of a worker that ended by itself before it took a row
+        self.failed_place = 0  # where it was
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -146,7 +150,7 @@ class Supervisor:
         if worker is None:
             return
         has_ended = worker.has_ended  # before its last words are read
-        _take_in(worker.read_events(), queue, listener)
+        self._take_in(worker.read_events(), place, queue, listener)
         if worker.ready:
             self._failed_imports, self._was_ready = 0, True
         timed_out = not has_ended and time.monotonic() >= self._deadline(worker)
@@ -154,10 +158,11 @@ class Supervisor:
             return
         self._selector.unregister(worker.events)
         status = worker.end()
-        _take_in(worker.read_events(), queue, listener)
+        self._take_in(worker.read_events(), place, queue, listener)
         worker.close()
         self._places[place] = None
         if not worker.ready:
+            self.failed_place = place
             self._failed_import(worker, status, timed_out)
             queue.put_back(worker.rows)
         elif worker.rows:
@@ -202,23 +207,26 @@ class Supervisor:
         written = [row for row in at if not self._rewrite and self._store.is_complete(row)]
         seconds = time.monotonic() - worker.since
         for row in written:
-            _take_in([Ended(row, Outcome.WRITTEN, seconds / len(at))], queue, listener)
+            self._take_in([Ended(row, Outcome.WRITTEN, seconds / len(at))], place, queue, listener)
         lost = [row for row in at if row not in written]
         if len(lost) > 1:
             queue.put_back_alone(lost)
             return
         for row in lost:
-            save_failure(self._store.layout, row, cause, f"{cause}\n{self._evidence(place)}")
-            _take_in([Ended(row, Outcome.FAILED, seconds)], queue, listener)
+            save_failure(self._store.layout, row, cause, f"{self._evidence(place)}{cause}\n")
+            self._take_in([Ended(row, Outcome.FAILED, seconds)], place, queue, listener)
 
-
-def _take_in(events: Iterable[Begun | Ended], queue: RowQueue, listener: Listener) -> None:
-    for event in events:
-        if isinstance(event, Begun):
-            listener.start(event.rows)
-        else:
-            queue.ended(*event)
+    def _take_in(
+        self, events: Iterable[Begun | Ended], place: int, queue: RowQueue, listener: Listener
+    ) -> None:
+        for event in events:
+            if isinstance(event, Begun):
+                listener.start(event.rows)
+                continue
+            is_last = queue.ended(*event)
             listener.done(*event)
+            if is_last:
+                listener.set_aside(event.row, place)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,9 @@ class Watched(Reports):
         for report in self._reports:
             report.done(index, outcome, seconds)
 
+    def set_aside(self, index: int, place: int) -> None:
+        """Every failure is a row's last here."""
+
     def tick(self, running: int) -> None:
         """Nothing is shown between two rows."""
 

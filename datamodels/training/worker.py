@@ -51,10 +51,10 @@ def _work(values: Values) -> int:
         raise UsageError(f"--worker.batch={batch} must be at least 1; leave it out to call main")
     chunks, total = _chunks(values, store)
     events = values["worker.events"] and EventLines(values["worker.events"])
+    report = WorkerReport(store.layout, total)
     if values["worker.alive"] is not None:
         end_with(values["worker.alive"])
-        limit = None  # whoever watches this process keeps the time
-    report = None if events and total is None else WorkerReport(store.layout, total)
+        report = limit = None  # whoever watches this process counts the rows and keeps the time
     reports: list[Reports] = [each for each in (report, events) if each]
     if limit is None:
         everything = _run_here(store, chunks, values, reports, events)

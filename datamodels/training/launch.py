@@ -1,0 +1,69 @@
+"""``python -m datamodels.training.launch``: run ``main`` for every missing row, wherever."""
+
+import shlex
+import sys
+from dataclasses import fields
+
+from datamodels.cli.catalogue import LAUNCH, WORKER
+from datamodels.cli.command_line import scan, without_options
+from datamodels.cli.runner import Values, run, section
+from datamodels.errors import DatamodelsError, UsageError
+from datamodels.training.launcher.config import LaunchConfig, LaunchResult
+from datamodels.training.launcher.fill import fill_store, launch
+from datamodels.training.launcher.summary import failures
+from datamodels.training.store import Store
+from datamodels.training.supervisor import terminated_as_exit
+
+__all__ = ["fill_store", "main"]
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(LAUNCH, _launch)
+
+
+def _launch(values: Values) -> int:
+    given = section(values, "launch") | section(values, "worker")
+    config = LaunchConfig(**{f.name: given[f.name] for f in fields(LaunchConfig)})
+    _refuse_worker_options()
+    options = without_options(sys.argv[1:], LAUNCH.options())
+    try:
+        with terminated_as_exit():
+            result = launch(config, options)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(config)
+        raise
+    _report(result, config)
+    return 0 if result.is_complete or result.command else 1
+
+
+def _refuse_worker_options() -> None:
+    """Which rows a worker runs, and for whom, is the launcher's to say."""
+    found = scan(sys.argv[1:], declared=LAUNCH.options(), flags=("worker.do_if_complete",)).options
+    for name in sorted((found.keys() & WORKER.options()) - LAUNCH.options().keys()):
+        own = f"launch.{name.partition('.')[2]}"
+        hint = f"write --{own}" if own in LAUNCH.options() else "leave it out"
+        raise UsageError(f"--{name} is the launcher's to set; {hint}")
+
+
+def _say_how_to_go_on(config: LaunchConfig) -> None:
+    try:
+        store = Store.open(config.logdir)
+        done = f"{int(store.completed.sum())} of {store.num_models} rows are complete"
+    except DatamodelsError:
+        done = "interrupted"
+    again = shlex.join(["python", "-m", LAUNCH.module, *sys.argv[1:]])
+    print(f"\n{done}; the same command goes on with the others:\n  {again}", file=sys.stderr)
+
+
+def _report(result: LaunchResult, config: LaunchConfig) -> None:
+    if result.command:
+        print(result.command)
+        return
+    print(f"{result.complete} of {result.asked} rows are complete")
+    if result.set_aside:
+        print(failures(Store.open(config.logdir).layout, result.set_aside), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

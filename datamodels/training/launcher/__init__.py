@@ -1,0 +1,1 @@
+"""Filling a store with rows: one command, several engines."""

@@ -1,0 +1,77 @@
+"""What a launch is asked to do, and what came of it."""
+
+from dataclasses import dataclass
+
+from datamodels.errors import UsageError
+
+ENGINES = ("local", "parallel", "slurm")
+
+
+@dataclass(frozen=True)
+class LaunchConfig:
+    """Options of a launch, checked when built; UsageError names what cannot be.
+
+    Attributes:
+        logdir: the store's folder.
+        main_import: module with ``main`` or ``main_batch``.
+        engine: ``local``, ``parallel`` or ``slurm``.
+        indices: rows to fill, e.g. ``0-99,200``; None: all that are missing.
+        workers: processes at a time; None: one a GPU, else one a core. Of slurm, tasks at a time.
+        workers_per_gpu: processes that share a GPU.
+        retries: how often a row may fail before it is set aside.
+        chunk: rows that a worker of parallel or slurm is given at once; None: as suits.
+        batch: rows of one call of ``main_batch``; None: ``main`` for each row.
+        job_timeout: seconds that a row may take.
+        wait: of slurm, follow the jobs until they have ended.
+    """
+
+    logdir: str
+    main_import: str
+    engine: str = "local"
+    indices: str | None = None
+    workers: int | None = None
+    workers_per_gpu: int = 1
+    retries: int = 3
+    chunk: int | None = None
+    batch: int | None = None
+    job_timeout: int | None = None
+    wait: bool = True
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"engine={self.engine} is none of {', '.join(ENGINES)}")
+        for name in ("workers", "workers_per_gpu", "retries", "chunk", "batch", "job_timeout"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value} must be at least 1")
+        if self.chunk is not None and self.engine == "local":
+            raise UsageError(
+                f"chunk={self.chunk} is for engine=parallel and slurm; local chunks follow the "
+                "measured time of a row"
+            )
+        if not self.wait and self.engine != "slurm":
+            raise UsageError(f"wait=false is for engine=slurm; engine={self.engine} has no queue")
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """What a launch left.
+
+    Attributes:
+        asked: rows that were to be complete.
+        complete: those of them that are, whoever wrote them.
+        set_aside: rows that failed too often, in the order that they did.
+        command: of engine parallel, the line to run.
+        jobs: of engine slurm, the jobs that are still to end.
+    """
+
+    asked: int
+    complete: int
+    set_aside: tuple[int, ...] = ()
+    command: str | None = None
+    jobs: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows asked for are complete."""
+        return self.complete == self.asked

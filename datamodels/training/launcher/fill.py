@@ -1,0 +1,84 @@
+"""``fill_store``: bring a store's missing rows about, by whichever engine."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodels.errors import UsageError
+from datamodels.training.indices import parse_indices
+from datamodels.training.launcher.config import LaunchConfig, LaunchResult
+from datamodels.training.launcher.gnu_parallel import parallel_line
+from datamodels.training.launcher.local_engine import run_locally
+from datamodels.training.launcher.lock import launch_lock
+from datamodels.training.store import Store
+
+
+def fill_store(
+    logdir: str | Path,
+    main_import: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    **config: Any,
+) -> LaunchResult:
+    """Run ``main`` of a module for every row of a store that is missing.
+
+    Args:
+        logdir: the store's folder.
+        main_import: the module, as in an import statement, from the current folder.
+        options: of the module, by full name, such as ``{"training.lr": 0.1}``.
+        **config: those of :class:`LaunchConfig`, such as ``engine``, ``workers``, ``retries``,
+            ``batch``, ``indices``.
+
+    Returns:
+        What it left; rows that failed ``retries`` times are in ``set_aside``.
+
+    Raises:
+        UsageError: an option is wrong. MissingFileError: there is no such store.
+        AlreadyLaunchedError: another launcher is at work on the store.
+        WorkerFailedError: no worker could begin; the message is what it said.
+    """
+    given = [f"--{name}={value}" for name, value in (options or {}).items()]
+    return launch(LaunchConfig(str(logdir), main_import, **config), given)
+
+
+def launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
+    """As :func:`fill_store`; ``options`` are words of a command line for the user's module."""
+    store = Store.open(config.logdir)
+    asked = rows_asked_for(store, config.indices)
+    if store.completed[asked].all():
+        return LaunchResult(len(asked), len(asked))
+    with launch_lock(store.layout):
+        complete = store.completed[asked]
+        rows = asked[~complete].tolist()  # once more: the launcher before may just have ended
+        if not rows:
+            return LaunchResult(len(asked), len(asked))
+        result = _run(store, rows, config, worker_arguments(config, options))
+    done = int(store.completed[asked].sum())
+    return LaunchResult(len(asked), done, result.set_aside, result.command, result.jobs)
+
+
+def _run(store: Store, rows: list[int], config: LaunchConfig, arguments: list[str]) -> LaunchResult:
+    if config.engine == "local":
+        return run_locally(store, rows, config, arguments)
+    if config.engine == "parallel":
+        return LaunchResult(len(rows), 0, command=parallel_line(store, rows, config, arguments))
+    raise UsageError(f"engine={config.engine} is not there")
+
+
+def rows_asked_for(store: Store, indices: str | None) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Numbers of the rows that are to be complete."""
+    if indices is None:
+        return np.arange(store.num_models)
+    return np.array(parse_indices(indices, store.num_models, store.path), np.int64)
+
+
+def worker_arguments(config: LaunchConfig, options: Sequence[str]) -> list[str]:
+    """The words behind the worker command, but for the rows."""
+    words = [f"--worker.logdir={config.logdir}", f"--worker.main_import={config.main_import}"]
+    if config.batch is not None:
+        words.append(f"--worker.batch={config.batch}")
+    if config.job_timeout is not None and config.engine != "local":  # where the launcher sees to it
+        words.append(f"--worker.job_timeout={config.job_timeout}")
+    return [*options, *words]  # the last of equals wins

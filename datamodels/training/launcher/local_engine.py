@@ -1,0 +1,100 @@
+"""Workers on this machine, as many as it has GPUs or cores, until every row is complete."""
+
+from collections.abc import Sequence
+
+from datamodels.errors import DatamodelsError
+from datamodels.training.launcher.config import LaunchConfig, LaunchResult
+from datamodels.training.launcher.machine import default_workers, environment, visible_gpus
+from datamodels.training.launcher.progress import LaunchLine
+from datamodels.training.launcher.summary import last_line
+from datamodels.training.launcher.worker_logs import WorkerLogs
+from datamodels.training.row_queue import RowQueue
+from datamodels.training.store import Store
+from datamodels.training.supervisor import Supervisor
+from datamodels.training.worker_process import MOST_ROWS, WorkerProcess
+from datamodels.training.worker_report import Outcome
+
+_IMPORTS = 5  # workers in a row that may die before they have imported the module
+
+
+class WorkerFailedError(DatamodelsError):
+    """No worker could begin: its own words, and its own exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_status = status
+
+
+def run_locally(
+    store: Store, rows: Sequence[int], config: LaunchConfig, arguments: Sequence[str]
+) -> LaunchResult:
+    """Fill ``rows`` of ``store`` by worker processes with ``arguments``.
+
+    Raises:
+        WorkerFailedError: no worker could begin, as the user's module or an option is wrong.
+        ImportEndedError: workers die, or exceed the limit, while they import the module.
+    """
+    gpus = visible_gpus()
+    workers = min(config.workers or default_workers(gpus, config.workers_per_gpu), len(rows))
+    logs = WorkerLogs(store.layout)
+    queue = RowQueue(
+        rows, workers=workers, retries=config.retries, batch=config.batch or 1, most=MOST_ROWS
+    )
+
+    def start(place: int) -> WorkerProcess:
+        out, err = logs.open(place)
+        with out, err:
+            return WorkerProcess(arguments, environment(place, workers, gpus), out, err)
+
+    with LaunchLine(len(rows), 0) as line:
+        listener = _Listener(store, line, logs)
+        with Supervisor(
+            store,
+            start,
+            workers=workers,
+            limit=config.job_timeout,
+            imports=_IMPORTS,
+            evidence=lambda place: f"What its worker printed:\n{_evidence(logs, place)}\n",
+        ) as supervisor:
+            supervisor.run(queue, listener)
+        line.update(listener.complete, len(queue.set_aside), 0)
+    if supervisor.status:
+        raise WorkerFailedError(
+            logs.said(supervisor.failed_place) or "a worker ended", supervisor.status
+        )
+    return LaunchResult(len(rows), listener.complete, tuple(queue.set_aside))
+
+
+class _Listener:
+    """Keeps the progress line up to date."""
+
+    def __init__(self, store: Store, line: LaunchLine, logs: WorkerLogs) -> None:
+        self._store, self._line, self._logs = store, line, logs
+        self.complete = 0
+        self._failed = self._running = 0
+
+    def start(self, rows: Sequence[int]) -> None:
+        """Rows are counted as they end."""
+
+    def done(self, index: int, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002
+        """A row ended: well, or to be tried again."""
+        if outcome is not Outcome.FAILED:
+            self.complete += 1
+
+    def set_aside(self, index: int, place: int) -> None:
+        """A row failed for the last time."""
+        self._failed += 1
+        error = self._store.layout.error(index)
+        self._line.say(
+            f"row {index} is set aside: {last_line(error)}; see {error}, and what its worker "
+            f"wrote:\n{_evidence(self._logs, place)}"
+        )
+
+    def tick(self, running: int) -> None:
+        """Show where things are."""
+        self._line.update(self.complete, self._failed, running)
+        self._logs.trim()
+
+
+def _evidence(logs: WorkerLogs, place: int) -> str:
+    return "\n".join(f"  {path}" for path in logs.paths(place))
