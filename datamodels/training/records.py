@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import datamodels
-from datamodels.cli.shared_config import current_config
 from datamodels.training.layout import StoreLayout
 
 _WORKER, _ROW = "worker", "row"
@@ -146,6 +145,8 @@ class RecordWriter:
 
 def resolved_options() -> dict[str, Any]:
     """Every declared option that has a value, by full name, but for the row this process is at."""
+    from datamodels.cli.shared_config import current_config
+
     config = current_config()
     values = {}
     for path in list(config.entries):
