@@ -124,6 +124,30 @@ def _is_growing(path: Path, header: NpyHeader, size: int) -> bool:
     )
 
 
+def longer_header(path: Path, rows: int) -> bytes:
+    """The header of ``path``, to the byte as long as it is, for an array of ``rows``.
+
+    numpy pads headers, so that there is room for more digits. InputError where there is not.
+    """
+    header = read_header(path)
+    with path.open("rb") as file:
+        raw = file.read(header.offset)
+    start = 10 if raw[6] == 1 else 12  # magic, version, and the length as 2 or 4 bytes
+    descr = np.lib.format.dtype_to_descr(header.dtype)
+    shape = (rows, *header.shape[1:])
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    short = f"{{'descr':{descr!r},'fortran_order':False,'shape':{shape!r}}}".replace(", ", ",")
+    encoding = "utf-8" if raw[6] >= 3 else "latin1"
+    for words in (text, short):
+        content = words.encode(encoding)
+        if len(content) < header.offset - start:
+            return raw[:start] + content.ljust(header.offset - start - 1) + b"\n"
+    raise InputError(
+        f"the header of {path} has no room for {rows} rows: it was written without padding. Save "
+        "the array anew with numpy.save"
+    )
+
+
 def open_map(path: Path, *, rows: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
     """A read-only memory map of a checked ``.npy`` file; of its first ``rows``, where it has more
     because it is being made longer."""
