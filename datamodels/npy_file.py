@@ -4,6 +4,7 @@
 is not header + data is refused.
 """
 
+import json
 import math
 import os
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datamodels.errors import InputError, MissingFileError
+
+# Stands in a folder while its arrays are made longer: {"from": rows, "to": rows}.
+GROWING_NOTE = "_growing.json"
 
 
 class WrongSizeError(InputError):
@@ -58,7 +62,17 @@ def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 
 def read_header(path: Path) -> NpyHeader:
-    """Read and check a header; InputError when the file is damaged or not a plain array."""
+    """Read and check a header; InputError when the file is damaged or not a plain array.
+
+    A file longer than its header says is accepted where the folder's note of growth explains it.
+    """
+    try:
+        return _read_header(path)
+    except InputError:
+        return _read_header(path)  # it may just have been made longer, between header and size
+
+
+def _read_header(path: Path) -> NpyHeader:
     try:
         with path.open("rb") as file:
             header = _parse_header(file, path)
@@ -67,25 +81,87 @@ def read_header(path: Path) -> NpyHeader:
         raise MissingFileError(f"no file {path}") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    if size != header.file_bytes:
-        state = "truncated" if size < header.file_bytes else "longer than its header says"
-        raise WrongSizeError(
-            f"{path} is {state}: it has {size} bytes, and an array of shape {header.shape} and "
-            f"dtype {header.dtype} takes {header.file_bytes}. Copy it "
-            "again from where it is whole",
-            header,
-        )
-    return header
+    if size == header.file_bytes or _is_growing(path, header, size):
+        return header
+    state = "truncated" if size < header.file_bytes else "longer than its header says"
+    raise WrongSizeError(
+        f"{path} is {state}: it has {size} bytes, and an array of shape {header.shape} and "
+        f"dtype {header.dtype} takes {header.file_bytes}. Copy it "
+        "again from where it is whole",
+        header,
+    )
 
 
-def open_map(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
-    """A read-only memory map of a checked ``.npy`` file."""
-    header = read_header(path)
+@dataclass(frozen=True)
+class Growth:
+    """The arrays of a folder are being made longer along their first axis."""
+
+    begin: int  # rows before
+    end: int  # rows after
+
+    def explains(self, *rows: int) -> bool:
+        """Whether arrays of so many rows may stand side by side meanwhile."""
+        return all(self.begin <= n <= self.end for n in rows)
+
+
+def read_growth(folder: Path) -> Growth | None:
+    """What the note of growth in ``folder`` says; None where there is none, or it is empty yet."""
+    try:
+        content = json.loads((folder / GROWING_NOTE).read_bytes())
+        return Growth(int(content["from"]), int(content["to"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _is_growing(path: Path, header: NpyHeader, size: int) -> bool:
+    if size < header.file_bytes or not header.shape:
+        return False
+    growth = read_growth(path.parent)
     return (
+        growth is not None
+        and growth.explains(header.shape[0])
+        and size <= header.row_offset(growth.end)
+    )
+
+
+def longer_header(path: Path, rows: int) -> bytes:
+    """The header of ``path``, to the byte as long as it is, for an array of ``rows``.
+
+    numpy pads headers, so that there is room for more digits. InputError where there is not.
+    """
+    header = read_header(path)
+    with path.open("rb") as file:
+        raw = file.read(header.offset)
+    start = 10 if raw[6] == 1 else 12  # magic, version, and the length as 2 or 4 bytes
+    descr = np.lib.format.dtype_to_descr(header.dtype)
+    shape = (rows, *header.shape[1:])
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    short = f"{{'descr':{descr!r},'fortran_order':False,'shape':{shape!r}}}".replace(", ", ",")
+    encoding = "utf-8" if raw[6] >= 3 else "latin1"
+    for words in (text, short):
+        content = words.encode(encoding)
+        if len(content) < header.offset - start:
+            return raw[:start] + content.ljust(header.offset - start - 1) + b"\n"
+    raise InputError(
+        f"the header of {path} has no room for {rows} rows: it was written without padding. Save "
+        "the array anew with numpy.save"
+    )
+
+
+def open_map(path: Path, *, rows: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
+    """A read-only memory map of a checked ``.npy`` file; of its first ``rows``, where it has more
+    because it is being made longer."""
+    header = read_header(path)
+    array = (
         np.memmap(path, header.dtype, "r", header.offset, header.shape)
-        if (math.prod(header.shape))
+        if math.prod(header.shape)
         else np.empty(header.shape, header.dtype)
     )
+    if rows is not None and header.shape and header.shape[0] > rows:
+        growth = read_growth(path.parent)
+        if growth is not None and growth.explains(rows, header.shape[0]):
+            return array[:rows]
+    return array
 
 
 def _parse_header(file: BinaryIO, path: Path) -> NpyHeader:

@@ -307,6 +307,73 @@ LDS = Command(
     ),
 )
 
+STATUS = Command(
+    "datamodels.training.status",
+    "say how far a store is: complete, failed and missing rows, rate, estimated end",
+    (
+        OptionSection(
+            "status",
+            "the store to look at",
+            (
+                Option("logdir", "path", "the store's folder", required=True),
+                Option("json", "flag", "print one JSON object, for scripts", default=False),
+            ),
+        ),
+    ),
+    positional="status.logdir",
+    aliases={"json": "status.json"},
+)
+
+GROW = Command(
+    "datamodels.training.grow",
+    "give a store more rows; those it has stay as they are, and workers go on",
+    (
+        OptionSection(
+            "grow",
+            "the store to make longer",
+            (
+                Option("logdir", "path", "the store's folder", required=True),
+                Option("num_models", "int", "rows it shall have", required=True),
+                Option(
+                    "reserve",
+                    "bool",
+                    "reserve the disk space of the new rows now; false makes sparse files",
+                    default=True,
+                ),
+            ),
+        ),
+    ),
+    positional="grow.logdir",
+)
+
+VERIFY = Command(
+    "datamodels.training.verify",
+    "read a whole store and report complete rows that are all zero or not finite",
+    (
+        OptionSection(
+            "verify",
+            "the store to read",
+            (Option("logdir", "path", "the store's folder", required=True),),
+        ),
+    ),
+    positional="verify.logdir",
+)
+
+MERGE_STORES = Command(
+    "datamodels.training.merge",
+    "merge stores of one spec, filled at different places, into one",
+    (
+        OptionSection(
+            "merge",
+            "the stores to merge, and where to",
+            (
+                Option("inputs", "str", "folders of stores: A,B,...", required=True),
+                Option("out", "path", "the store to make; must not exist already", required=True),
+            ),
+        ),
+    ),
+)
+
 COMMANDS = (
     INITIALIZE_STORE,
     WORKER,
@@ -316,6 +383,10 @@ COMMANDS = (
     MOMENTS,
     MERGE,
     LDS,
+    STATUS,
+    GROW,
+    VERIFY,
+    MERGE_STORES,
 )
 
 

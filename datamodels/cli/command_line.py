@@ -26,11 +26,17 @@ class Scan:
     short: list[str] = field(default_factory=list)  # -h, -v and the like
 
 
-def scan(argv: list[str], *, flags: Collection[str] = (), declared: Collection[str] = ()) -> Scan:
+def scan(
+    argv: list[str],
+    *,
+    flags: Collection[str] = (),
+    declared: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
+) -> Scan:
     """Take argv apart: ``--a.b=v``, ``--a.b v``, ``-C FILE``, bare flags; the last of equals wins.
 
     ``flags`` never take the next word; every other option in ``declared`` must have a value, and
-    takes the next word even where it looks like ``-1``.
+    takes the next word even where it looks like ``-1``. ``aliases`` are other names of options.
     """
     found = Scan()
     words = list(argv)
@@ -42,13 +48,14 @@ def scan(argv: list[str], *, flags: Collection[str] = (), declared: Collection[s
         elif word.startswith("-C") and not word.startswith("--"):
             found.config_files.append(word[2:])
         elif name.startswith("--") and len(name) > 2:
-            name = name[2:]
+            given = name[2:]
+            name = (aliases or {}).get(given, given)
             if has_equals:
                 found.options[name] = value
             elif name in flags:
                 found.options[name] = True
             elif name in declared:
-                found.options[name] = _next_value(f"--{name}", words)
+                found.options[name] = _next_value(f"--{given}", words)
             else:
                 found.options[name] = words.pop(0) if words and not _is_option(words[0]) else True
         elif _is_option(word):
@@ -70,6 +77,21 @@ def without_options(argv: list[str], names: Collection[str]) -> list[str]:
         elif not has_equals and words:
             words.pop(0)
     return kept
+
+
+def take_positional(found: Scan, name: str) -> None:
+    """Let a single bare word set option ``name``; UsageError where it is given otherwise too.
+
+    More than one word are left where they are.
+    """
+    if len(found.positional) != 1:
+        return
+    word = found.positional.pop()
+    if name in found.options:
+        raise UsageError(
+            f"{word!r} and --{name}={found.options[name]} both set {name}; write one of them"
+        )
+    found.options[name] = word
 
 
 def _is_option(word: str) -> bool:

@@ -1,7 +1,8 @@
 """What a command may be told: options, their sections, and the command that owns them."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,12 +65,25 @@ class OptionSection:
 
 @dataclass(frozen=True)
 class Command:
-    """A command ``python -m <module>`` and everything it may be told."""
+    """A command ``python -m <module>`` and everything it may be told.
+
+    A single bare word on its command line sets the option ``positional``; ``aliases`` are short
+    for options: ``{"json": "status.json"}`` lets ``--json`` stand for ``--status.json``. Both hold
+    on the command line only. A command with ``user_options`` has neither: words and short names
+    are the user's there.
+    """
 
     module: str
     summary: str
     sections: tuple[OptionSection, ...]
     user_options: bool = False  # options of other sections belong to a module that the user wrote
+    positional: str | None = None  # full name of an option
+    aliases: Mapping[str, str] = field(default_factory=dict)  # short name -> full name
+
+    def __post_init__(self) -> None:
+        named = {*self.aliases.values(), *filter(None, [self.positional])}
+        if named - set(self.options()) or (named and self.user_options):
+            raise ValueError(f"{self.module}: {sorted(named)} must be options, all its own")
 
     def options(self) -> dict[str, Option]:
         """All options of this command by full name."""

@@ -62,7 +62,9 @@ def _run(
     before_help: Callable[[SharedConfig], object] | None,
 ) -> int:
     config = declare(command)
-    found = command_line.scan(sys.argv[1:], flags=config.flags(), declared=config.names())
+    found = command_line.scan(
+        sys.argv[1:], flags=config.flags(), declared=config.names(), aliases=command.aliases
+    )
     if "version" in found.options:
         print(f"datamodels {datamodels.__version__}")
         return 0
@@ -85,6 +87,8 @@ def section(values: Values, name: str) -> Values:
 
 def read_values(command: Command, config: SharedConfig, found: command_line.Scan) -> Values:
     """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
+    if command.positional:
+        command_line.take_positional(found, command.positional)
     from_files = names_in_files(found)
     faults = misspelled(command, found.options)
     faults += misspelled(command, from_files, in_file=True)
@@ -93,10 +97,8 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
         for word in found.positional:
             warn(f"{word!r} is no option, and ignored unless your module reads it")
     else:
-        faults += [
-            f"{word!r} is no option: write options as --section.name=value" for word in stray
-        ]
-    config.collect_argv()
+        faults += [_stray(command, found, word) for word in stray]
+    config.collect_scan(found)
     raw = {name: config.content.get(tuple(name.split("."))) for name in command.options()}
     try:
         values = convert_all(command.options(), raw)
@@ -108,9 +110,15 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     return values
 
 
+def _stray(command: Command, found: command_line.Scan, word: str) -> str:
+    if command.positional and len(found.positional) > 1 and word in found.positional:
+        return f"{word!r}: one word at most, for {command.positional}, and no options without --"
+    return f"{word!r} is no option: write options as --section.name=value"
+
+
 def _hints(command: Command, names: Iterable[str]) -> list[str]:
     """Where an option is missing: what was given under nearly its name."""
-    own, known = command.options(), catalogue.known_names()
+    own, known = [*command.options(), *command.aliases], catalogue.known_names()
     near = {name: nearest_option(name, own) for name in names if name not in known}
     return [f"unknown option --{name}: did you mean --{close}?" for name, close in near.items()
             if close]  # fmt: skip
@@ -131,7 +139,7 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
     Options of our other commands are left alone, and so are sections of the user's own: in files,
     which may serve several commands, and everywhere for commands that import a user's module.
     """
-    own = command.options()
+    own = [*command.options(), *command.aliases]
     sections = {section.name for section in command.sections}
     faults = []
     for name in names:
@@ -215,10 +223,17 @@ def print_error(command: Command, message: str) -> None:
 
 
 def _print_help(command: Command, config: SharedConfig) -> None:
-    print(f"usage: python -m {command.module} [-C FILE] [--section.name=value ...]\n")
+    word = f" [{command.positional.rpartition('.')[2].upper()}]" if command.positional else ""
+    print(f"usage: python -m {command.module}{word} [-C FILE] [--section.name=value ...]\n")
     print(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
     print("Options may also come from YAML or JSON files (-C FILE, --config-file FILE, repeatable)")
     print("and from environment variables of the same name, which overrule the command line.\n")
+    if command.positional:
+        print(f"A single word without -- sets {command.positional}.")
+    for short, name in command.aliases.items():
+        print(f"--{short} is short for --{name}.")
+    if command.positional or command.aliases:
+        print()
     print(config.help_tables())
 
 

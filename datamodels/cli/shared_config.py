@@ -80,6 +80,10 @@ class SharedConfig(Config):  # type: ignore[misc]
         found = command_line.scan(
             sys.argv[1:] if argv is None else argv, flags=self.flags(), declared=self.names()
         )
+        return self.collect_scan(found)
+
+    def collect_scan(self, found: command_line.Scan) -> "SharedConfig":
+        """As :meth:`collect_argv`, from a command line that was taken apart already."""
         for fname in found.config_files:
             self.collect_config_file(fname)
         self.collect(found.options)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.npy_file import open_map
+from datamodels.npy_file import open_map, read_growth
 from datamodels.regression.row_source import ArraySource, Outputs
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED
@@ -45,11 +45,8 @@ class RegressionDataset:
         ignore_completed: bool = False,
     ) -> None:
         layout = StoreLayout(Path(data_dir))
-        flags = None
-        if not ignore_completed:  # read before the maps are opened: see Store
-            flags = read_flags(_existing(layout, completed_name))
-        x = open_map(_existing(layout, x_name))
-        y = open_map(_existing(layout, y_name))
+        flags_name = None if ignore_completed else completed_name
+        flags, x, y = _arrays_of_one_size(layout, flags_name, x_name, y_name)
         if y.ndim == 1:
             y = y[:, None]
         if y_slice is not None and y.ndim == 2:
@@ -97,6 +94,27 @@ class RegressionDataset:
             raise IndexError(f"row {i} of {len(self)} complete rows")
         masks, targets = self.read(np.array([i]))
         return masks[0], targets[0].astype(np.float32), int(self.idx[i])
+
+
+def _arrays_of_one_size(
+    layout: StoreLayout, flags_name: str | None, x_name: str, y_name: str
+) -> tuple[NDArray[np.bool_] | None, NDArray[Any], NDArray[Any]]:
+    """Flags (None where none are named) and both arrays; of the rows that all of them have, where
+    the store is just being made longer."""
+    for _ in range(2):  # twice: all may have grown after the first was opened
+        flags = None  # read before the maps are opened: see Store
+        if flags_name is not None:
+            flags = read_flags(_existing(layout, flags_name))
+        x, y = open_map(_existing(layout, x_name)), open_map(_existing(layout, y_name))
+        arrays = [x, y] if flags is None else [x, y, flags]
+        lengths = {array.shape[0] if array.ndim else -1 for array in arrays}
+        if len(lengths) == 1:
+            break
+        growth = read_growth(layout.root)
+        if growth is not None and growth.explains(*lengths):
+            n = min(lengths)
+            return None if flags is None else flags[:n], x[:n], y[:n]
+    return flags, x, y
 
 
 def _existing(layout: StoreLayout, key: str) -> Path:

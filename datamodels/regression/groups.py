@@ -32,8 +32,8 @@ def read_groups(source: RowSource, data_path: str | Path, key: str) -> Int64s:
         raise MissingFileError(
             f"{data_path} holds no array {key!r} of groups: {layout.arrays_like(key)}"
         )
-    labels = open_map(path)
     n = source.n_store_rows
+    labels = open_map(path, rows=n)
     if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
         raise InputError(
             f"groups={key}: the array has dtype {labels.dtype} and shape {labels.shape}; groups "

@@ -1,9 +1,11 @@
 """Where everything in a store lies. Every file name of a store is written here and nowhere else."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodels.near_miss import nearest
+from datamodels.npy_file import GROWING_NOTE
 from datamodels.training.spec import COMPLETED
 
 
@@ -39,6 +41,16 @@ class StoreLayout:
         return self.root / "_initializing.json"
 
     @property
+    def growing(self) -> Path:
+        """Says from and to how many rows the arrays are being made longer; locked by the grower."""
+        return self.root / GROWING_NOTE
+
+    @property
+    def next_spec(self) -> Path:
+        """The spec of the longer arrays, until it takes the place of :attr:`spec`."""
+        return self.root / "_spec.growing.json"
+
+    @property
     def commands(self) -> Path:
         """A line per finished job: its command line."""
         return self.root / "cmds.txt"
@@ -57,9 +69,24 @@ class StoreLayout:
         """What the local worker of one place printed; ``kind`` is out or err."""
         return self.launch / f"worker-{place}.{kind}"
 
+    @property
+    def records(self) -> Path:
+        """Folder of what each worker did: one file a process, as appends of several hosts to one
+        file are not atomic on network file systems."""
+        return self.root / "_records"
+
+    def record(self, host: str, pid: int, started: int) -> Path:
+        """The file of one worker process, which started ``started`` nanoseconds after 1970."""
+        return self.records / f"{re.sub(r'[^A-Za-z0-9_.]', '_', host)[:100]}-{pid}-{started}.jsonl"
+
+    @property
+    def workers(self) -> Path:
+        """Folder of the rows' own folders."""
+        return self.root / "workers"
+
     def worker(self, index: int) -> Path:
         """The folder handed to ``main`` as ``logdir``."""
-        return self.root / "workers" / str(index)
+        return self.workers / str(index)
 
     def error(self, index: int) -> Path:
         """The traceback of the last failed run of one row."""

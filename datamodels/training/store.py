@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.errors import DatamodelsError, InputError, MissingFileError, UsageError
-from datamodels.npy_file import WrongSizeError, open_map, read_header
+from datamodels.npy_file import WrongSizeError, open_map, read_growth, read_header
 from datamodels.training.indices import check_range
 from datamodels.training.layout import StoreLayout
 from datamodels.training.row_values import encode_row, encode_rows
@@ -68,7 +68,8 @@ class Store:
                 raise SpecMismatchError(
                     f"{logdir} holds a store of another spec; it was not changed\n"
                     f"there: {store.spec}\nasked: {spec}\n"
-                    "choose another logging.logdir, or use the store's own spec"
+                    "choose another logging.logdir, or use the store's own spec; more models are "
+                    f"had by python -m datamodels.training.grow {logdir} --grow.num_models=N"
                 )
             return store
         create_files(layout, spec, reserve=reserve)
@@ -88,7 +89,14 @@ class Store:
             raise MissingFileError(
                 f"{logdir} is no store: it has no {layout.completed.name}; {_MAKE_ONE}"
             )
-        spec = _saved_spec(layout)
+        try:
+            return cls._open(layout)
+        except InputError:
+            return cls._open(layout)  # it may just have been made longer, between spec and arrays
+
+    @classmethod
+    def _open(cls, layout: StoreLayout) -> "Store":
+        spec = saved_spec(layout)
         if spec is None:
             return cls(layout, _spec_of_files(layout), spec_is_saved=False)
         _check_files(layout, spec)
@@ -116,7 +124,7 @@ class Store:
     @property
     def completed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which rows are complete, bool (num_models,): read from the file at every call."""
-        return read_flags(self.layout.completed)
+        return read_flags(self.layout.completed)[: self.num_models]  # it may have grown since
 
     def missing(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Numbers of the rows that are not complete, ascending."""
@@ -126,7 +134,7 @@ class Store:
         """A read-only memory map of one array, shape (num_models, *shape), opened now."""
         if key not in self.spec.fields():
             raise KeyError(f"{key!r} is no key of {self.path}: it has {sorted(self.spec.schema)}")
-        return open_map(self.layout.array(key))
+        return open_map(self.layout.array(key))[: self.num_models]
 
     def write(self, index: int, row: Mapping[str, Any], *, overwrite: bool = False) -> bool:
         """Check and write one row, then mark it complete.
@@ -207,7 +215,7 @@ def read_flags(path: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return flags
 
 
-def _saved_spec(layout: StoreLayout) -> Spec | None:
+def saved_spec(layout: StoreLayout) -> Spec | None:
     """The store's copy of its spec; None where there is none that can be read."""
     if not layout.spec.exists():
         return None
@@ -228,7 +236,11 @@ def _check_files(layout: StoreLayout, spec: Spec) -> None:
             faults.append(str(error))
             continue
         asked = ((spec.num_models, *field.shape), field.dtype)
-        if (header.shape, header.dtype) != asked:
+        if (header.shape, header.dtype) == asked:
+            continue
+        rows = header.shape[:1] or (0,)
+        longer = ((*rows, *field.shape), field.dtype) == (header.shape, header.dtype)
+        if not longer or not _is_being_grown(layout, spec.num_models, rows[0]):
             faults.append(
                 f"{path} has shape {header.shape} and dtype {header.dtype}; the store's spec says "
                 f"{asked[0]} and {asked[1]}"
@@ -251,6 +263,16 @@ def _spec_of_files(layout: StoreLayout) -> Spec:
             continue
         except (InputError, MissingFileError):  # a link that leads nowhere
             continue
-        if path.stem != COMPLETED and header.shape[:1] == (num_models,):
+        if path.stem == COMPLETED or not header.shape:
+            continue
+        if header.shape[0] == num_models or _is_being_grown(layout, num_models, header.shape[0]):
             schema[path.stem] = Field(header.shape[1:], header.dtype)
+    if read_header(layout.completed).shape != (num_models,):  # made longer meanwhile
+        return _spec_of_files(layout)
     return Spec(num_models, schema)
+
+
+def _is_being_grown(layout: StoreLayout, num_models: int, rows: int) -> bool:
+    """Whether an array of ``rows`` belongs to a store of fewer, which is being made longer."""
+    growth = read_growth(layout.root) if rows > num_models else None
+    return growth is not None and growth.explains(num_models, rows)

@@ -15,7 +15,8 @@ from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
 
-_NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+# EBADF: where glibc emulates it, it would read, which our descriptors may not
+_NO_RESERVATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 
 
 class CreateError(DatamodelsError):
@@ -84,13 +85,20 @@ def _fill(file: BinaryIO, spec: Spec, field: Field, reserve: bool) -> None:
     file.write(header)
     file.flush()
     size = len(header) + spec.num_models * field.row_bytes
-    if reserve and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in _NO_RESERVATION:
-                raise
+    if reserve:
+        reserve_space(file.fileno(), 0, size)
     os.truncate(file.fileno(), size)
+
+
+def reserve_space(descriptor: int, begin: int, end: int) -> None:
+    """Take the blocks of these bytes of a file, where the system can; OSError on a full disk."""
+    if begin >= end or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, begin, end - begin)
+    except OSError as error:
+        if error.errno not in _NO_RESERVATION:
+            raise
 
 
 def _refuse_existing(layout: StoreLayout, spec: Spec) -> None:

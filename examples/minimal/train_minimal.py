@@ -9,7 +9,7 @@ from fastargs.decorators import param
 from datamodels.training.utils import make_config
 
 Section("trainer", "what this module wants to know").params(
-    multiple=Param(int, "the number to fill the row with", required=True),
+    multiple=Param(int, "the number to fill the row with", default=2),
 )
 
 

@@ -1,0 +1,82 @@
+"""``python -m datamodels.training.verify DIR``: read a whole store, report damaged rows.
+
+Ends with status 0 where nothing was found, 1 where something was.
+"""
+
+import shlex
+import time
+
+import numpy as np
+
+from datamodels.cli.catalogue import VERIFY, WORKER
+from datamodels.cli.progress import ProgressLine
+from datamodels.cli.runner import Values, run
+from datamodels.training.indices import format_indices
+from datamodels.training.records import read_worker, record_files
+from datamodels.training.store import Store
+from datamodels.training.store_checks import Finding, verify_store
+
+_SHOWN = 8  # row numbers a line
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(VERIFY, _verify)
+
+
+def _verify(values: Values) -> int:
+    logdir = values["verify.logdir"]
+    began = time.monotonic()
+    with ProgressLine() as progress:
+        findings = verify_store(logdir, progress)
+    store = Store.open(logdir)
+    read = (
+        f"{logdir}: {int(store.completed.sum())} complete rows of {store.num_models} read in "
+        f"{time.monotonic() - began:.1f} s"
+    )
+    if not findings:
+        print(f"{read}; nothing wrong was found")
+        return 0
+    rows = np.unique(np.concatenate([finding.rows for finding in findings]))
+    print(f"{read}; {rows.size} of them look damaged\n")
+    print("\n".join(_table(findings)))
+    print(f"\nTo make these rows anew:\n  {_remedy(store, rows.tolist())}")
+    return 1
+
+
+def _table(findings: list[Finding]) -> list[str]:
+    lines = [("key", "fault", "rows", "which")]
+    for finding in findings:
+        first = ", ".join(str(row) for row in finding.rows[:_SHOWN])
+        more = ", ..." if finding.rows.size > _SHOWN else ""
+        lines.append((finding.key, finding.fault, str(finding.rows.size), first + more))
+    widths = [max(len(line[i]) for line in lines) for i in range(3)]
+    return [
+        f"  {key:<{widths[0]}}  {fault:<{widths[1]}}  {count:>{widths[2]}}  {which}"
+        for key, fault, count, which in lines
+    ]
+
+
+def _remedy(store: Store, rows: list[int]) -> str:
+    return shlex.join(
+        [
+            "python",
+            "-m",
+            WORKER.module,
+            f"--worker.logdir={store.path}",
+            f"--worker.main_import={_last_main(store) or 'MODULE'}",
+            "--worker.do_if_complete",
+            f"--worker.indices={format_indices(rows)}",
+        ]
+    )
+
+
+def _last_main(store: Store) -> str | None:
+    """The module that made rows last, as the records say."""
+    files = record_files(store.layout)[-1:]
+    workers = [worker for worker in map(read_worker, files) if worker is not None]
+    return workers[-1].main if workers else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
