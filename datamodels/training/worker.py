@@ -51,7 +51,7 @@ def _work(values: Values) -> int:
         raise UsageError(f"--worker.batch={batch} must be at least 1; leave it out to call main")
     chunks, total = _chunks(values, store)
     events = values["worker.events"] and EventLines(values["worker.events"])
-    report = WorkerReport(store.layout, total)
+    report: WorkerReport | None = WorkerReport(store.layout, total)
     if values["worker.alive"] is not None:
         end_with(values["worker.alive"])
         report = limit = None  # whoever watches this process counts the rows and keeps the time
@@ -92,6 +92,7 @@ def _run_here(
         argv=["python", "-m", WORKER.module, *sys.argv[1:]],
         rows_option="index" if values["worker.indices"] is None else "indices",
         batch=values["worker.batch"],
+        main_import=values["worker.main_import"],
     )
     if events:
         events.ready()

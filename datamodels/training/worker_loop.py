@@ -16,6 +16,7 @@ from datamodels.cli.shared_config import current_config
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
+from datamodels.training.records import RecordWriter
 from datamodels.training.row_values import RowError
 from datamodels.training.store import Store
 from datamodels.training.worker_events import Reports
@@ -103,6 +104,7 @@ class RowRunner:
         argv: Sequence[str],
         rows_option: str = "index",
         batch: int | None = None,
+        main_import: str | None = None,
     ) -> None:
         self._store = store
         self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
@@ -111,6 +113,7 @@ class RowRunner:
         self._argv = argv
         self._rows_option = rows_option
         self._batch = batch
+        self._records = RecordWriter(store.layout, command=argv, main=main_import)
         self._warned_of: set[str] = set()
         self._process = os.getpid()
         self._folder = Path.cwd()
@@ -125,8 +128,9 @@ class RowRunner:
 
         None where a batch of several failed: which of them is at fault is not known.
         """
+        began = time.monotonic()
         try:
-            return self._run(rows)
+            return self._run(rows, began)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
@@ -139,9 +143,10 @@ class RowRunner:
                     f"{summary.splitlines()[0] if summary else ''}")  # fmt: skip
                 return None
             save_failure(self._store.layout, rows[0], summary, detail)
+            self._records.row(rows[0], "failed", time.monotonic() - began, error=summary)
             return [Outcome.FAILED]
 
-    def _run(self, rows: Sequence[int]) -> list[Outcome]:
+    def _run(self, rows: Sequence[int], began: float) -> list[Outcome]:
         outcomes = dict.fromkeys(rows, Outcome.SKIPPED)
         if not self._do_if_complete:
             rows = [row for row in rows if not self._store.is_complete(row)]
@@ -157,9 +162,11 @@ class RowRunner:
         self._end_fork(None)
         written = self._written(rows, row)
         self._warn_of_absent_keys(row)
+        seconds = (time.monotonic() - began) / len(rows)
         for index, was_written in zip(rows, written, strict=True):
             if was_written:
                 outcomes[index] = Outcome.WRITTEN
+                self._records.row(index, "written", seconds, batch=len(rows))
                 self._clear_up(index)
             else:
                 say(f"row {index} was completed by another process meanwhile; kept as it is")
