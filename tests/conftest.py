@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -56,3 +57,30 @@ def assert_fails(result: "subprocess.CompletedProcess[str]", status: int, *needl
     assert "Traceback" not in said, said
     for needle in needles:
         assert needle in said, said
+
+
+def requires(name: str, condition: object, reason: str) -> pytest.MarkDecorator:
+    """A mark: skip the test, saying ``reason``, unless ``condition`` holds.
+
+    Where the environment's DATAMODELS_REQUIRE names ``name`` (e.g. ``faults,parallel``) the test
+    fails instead, so that what should have been tested there is not passed over in silence.
+    """
+    return pytest.mark.requires(name, bool(condition), reason)
+
+
+def unavailable(name: str, reason: str) -> NoReturn:
+    """As :func:`requires`, for what only a test under way can find out."""
+    if name in os.environ.get("DATAMODELS_REQUIRE", "").replace(" ", "").split(","):
+        pytest.fail(f"{reason}, and DATAMODELS_REQUIRE asks for {name}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires(name, condition, reason): see tests/conftest.py")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("requires"):
+        name, holds, reason = mark.args
+        if not holds:
+            unavailable(name, reason)

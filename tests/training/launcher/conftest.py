@@ -9,7 +9,7 @@ import pytest
 
 from datamodels.training.spec import Spec
 from datamodels.training.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, requires
 
 REPORTS = "tests.training.launcher.reports"
 _SCALAR = {"shape": [], "dtype": "int64"}
@@ -71,7 +71,4 @@ def started(tmp_path):
         process.communicate()
 
 
-needs_parallel = pytest.mark.skipif(
-    shutil.which("parallel") is None and "parallel" not in os.environ.get("DATAMODELS_REQUIRE", ""),
-    reason="GNU parallel is not installed",
-)
+needs_parallel = requires("parallel", shutil.which("parallel"), "GNU parallel is not installed")
