@@ -64,6 +64,8 @@ class WorkerProcess:
             os.close(self.events)
             os.close(self._alive)
             raise
+        else:
+            self._guard = _guard(self._process.pid, alive)
         finally:
             os.close(theirs)
             os.close(alive)
@@ -139,6 +141,9 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
         self.finish()
         return status
 
@@ -146,6 +151,24 @@ class WorkerProcess:
         """Close the pipes of a worker that has ended, once its events are read."""
         os.close(self.events)
         os.close(self._alive)
+
+
+def _guard(group: int, alive: int) -> "subprocess.Popen[bytes] | None":
+    """Kills a worker's group once the other end of ``alive`` closes, should this process be killed.
+
+    The worker sees to itself, but Linux may kill it before it gets to what ``main`` started. This
+    is no child of the worker, whose ``main`` may wait for all of its children.
+    """
+    try:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", f"read _; kill -9 -{group}"],
+            stdin=alive,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:  # no shell here, or no more processes: the worker still sees to itself
+        return None
 
 
 def how_it_ended(status: int) -> str:
