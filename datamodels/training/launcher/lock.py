@@ -30,7 +30,8 @@ def launch_lock(layout: StoreLayout) -> Iterator[None]:
         _take(descriptor, layout)
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without the note
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         try:
             yield
         finally:

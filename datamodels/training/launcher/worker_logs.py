@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from datamodels.files import NO_ROOM
 from datamodels.training.layout import StoreLayout
 
 _MOST_BYTES = 64 * 2**20  # of one file; a main that prints a gigabyte must not fill the disk
@@ -28,13 +29,14 @@ class WorkerLogs:
 
     def open(self, place: int) -> tuple[IO[Any], IO[Any]]:
         """Files for a new worker of this place; to be closed once it has them."""
-        out, err = (path.open("ab") for path in self.paths(place))
+        out, err = (_append(path) for path in self.paths(place))
         self._starts[place] = err.tell()
         return out, err
 
     def said(self, place: int) -> str:
         """What the worker of this place wrote to standard error."""
-        with self.paths(place)[1].open("rb") as file:
+        path = self.paths(place)[1]
+        with (path if path.exists() else Path(os.devnull)).open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(min(self._starts[place], end), end - _SHOWN_BYTES))
             return file.read().decode(errors="backslashreplace").strip()
@@ -48,6 +50,15 @@ class WorkerLogs:
             for path in self.paths(place):
                 with contextlib.suppress(OSError):
                     _cut(path)
+
+
+def _append(path: Path) -> IO[Any]:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return Path(os.devnull).open("ab")  # rows may fit where no new file does
 
 
 def _cut(path: Path) -> None:
