@@ -18,6 +18,7 @@ from datamodels.cli.runner import (
 from datamodels.cli.shared_config import SharedConfig, current_config
 from datamodels.errors import UsageError
 from datamodels.training.indices import check_range, parse_indices
+from datamodels.training.lenient_streams import be_lenient
 from datamodels.training.store import Store
 from datamodels.training.watchdog import run_watched
 from datamodels.training.worker_events import EventLines, Reports, end_with
@@ -54,6 +55,7 @@ def _work(values: Values) -> int:
     report: WorkerReport | None = WorkerReport(store.layout, total)
     if values["worker.alive"] is not None:
         end_with(values["worker.alive"])
+        be_lenient()
         report = limit = None  # whoever watches this process counts the rows and keeps the time
     reports: list[Reports] = [each for each in (report, events) if each]
     if limit is None:
@@ -93,6 +95,7 @@ def _run_here(
         rows_option="index" if values["worker.indices"] is None else "indices",
         batch=values["worker.batch"],
         main_import=values["worker.main_import"],
+        is_replaced=values["worker.alive"] is not None,
     )
     if events:
         events.ready()

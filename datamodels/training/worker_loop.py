@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from datamodels.cli.shared_config import current_config
 from datamodels.errors import DatamodelsError, UsageError
+from datamodels.files import NO_ROOM
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 from datamodels.training.records import RecordWriter
@@ -92,6 +93,11 @@ class RowRunner:
 
     Args:
         batch: rows that one call of ``main_batch`` makes; None: one call of ``main`` a row.
+        is_replaced: whoever started this process starts another when it ends, for the rows left.
+
+    Attributes:
+        is_spent: memory has run out, and another process is to go on: what ``main`` keeps from row
+            to row may have taken it.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class RowRunner:
         rows_option: str = "index",
         batch: int | None = None,
         main_import: str | None = None,
+        is_replaced: bool = False,
     ) -> None:
         self._store = store
         self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
@@ -113,6 +120,8 @@ class RowRunner:
         self._argv = argv
         self._rows_option = rows_option
         self._batch = batch
+        self._is_replaced = is_replaced
+        self.is_spent = False
         self._records = RecordWriter(store.layout, command=argv, main=main_import)
         self._warned_of: set[str] = set()
         self._process = os.getpid()
@@ -135,6 +144,7 @@ class RowRunner:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
             self._end_fork(error)
+            self.is_spent = self._is_replaced and isinstance(error, MemoryError)
             summary, detail = describe(error)
             if isinstance(error, RowError):
                 summary = str(error)
@@ -157,7 +167,7 @@ class RowRunner:
         # For modules that ask their configuration which row they are at, and for kv_log.
         current_config().content["worker", "index"] = rows[0]
         CURRENT_ROW[:] = [(str(self._store.path), rows[0])] if len(rows) == 1 else []
-        self._store.layout.worker(rows[0]).mkdir(parents=True, exist_ok=True)
+        _make_folder(self._store.layout.worker(rows[0]))
         row = self._call(rows)
         self._end_fork(None)
         written = self._written(rows, row)
@@ -213,12 +223,22 @@ class RowRunner:
             )
 
 
+def _make_folder(folder: Path) -> None:
+    """The folder that ``main`` is told; left out on a full disk, where the row itself may fit."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+
+
 def run_rows(
     runner: RowRunner, chunks: Iterable[Sequence[int]], reports: Sequence[Reports]
 ) -> bool:
     """Run every row in turn, telling ``reports`` how each began and ended; whether all were tried.
 
-    Ctrl-C and SIGTERM end at once, SIGUSR1 after the call of ``main`` that is under way.
+    Ctrl-C and SIGTERM end at once, SIGUSR1 after the call of ``main`` that is under way, as does
+    the end of the memory where ``runner`` is replaced.
     """
     with _interrupts_end_at_once(), _StopSignal() as stop:
         for chunk in stop.until_asked(chunks):
@@ -226,6 +246,8 @@ def run_rows(
                 if stop.asked:
                     return False
                 _run_together(runner, chunk[at : at + runner.batch], reports)
+                if runner.is_spent:
+                    return False
         return not stop.asked
 
 
@@ -237,7 +259,8 @@ def _run_together(runner: RowRunner, rows: Sequence[int], reports: Sequence[Repo
     seconds = (time.monotonic() - began) / len(rows)
     if outcomes is None:
         for index in rows:
-            _run_together(runner, [index], reports)
+            if not runner.is_spent:
+                _run_together(runner, [index], reports)
         return
     for index, outcome in zip(rows, outcomes, strict=True):
         for report in reports:
