@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 
 import numpy as np
 import pytest
@@ -110,21 +109,3 @@ def test_a_store_on_read_only_storage_is_read_and_not_written(faults, small_disk
     assert contents(fault.store.path) == before
     remount(folder, "rw")
     fault.finish()
-
-
-def test_storage_that_becomes_read_only_under_way_ends_the_launch(faults, small_disk):
-    folder = small_disk("size=64m")
-    fault = faults(200, folder)
-    process = fault.start("launch", "--launch.workers=2", "--launch.retries=1", "--fault.seconds=0.05")
-    from tests.faults.conftest import wait_for
-
-    wait_for(lambda: fault.store.completed.sum() > 10)
-    for pid in fault.processes():
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        remount_busy = remount_to_read_only(folder)
-    finally:
-        for pid in fault.processes():
-            os.kill(pid, signal.SIGCONT)
-    if not remount_busy:
-        process.communicate(timeout=60)

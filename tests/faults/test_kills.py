@@ -61,12 +61,10 @@ def kill_workers(process, store, sent, most, pause):
         workers = workers_of(process)
         records = " ".join(path.name for path in store.layout.records.glob("*"))
         ready = [pid for pid in workers if f"-{pid}-" in records]
-        with contextlib.suppress(ProcessLookupError):
-            if ready and count % 4:
-                os.kill(pause.choice(ready), pause.choice(sent))
-                count += 1
-            elif workers:
-                os.kill(pause.choice(workers), signal.SIGKILL)
+        targets, signals = (ready, sent) if count % 4 else (workers, [signal.SIGKILL])
+        if targets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pause.choice(targets), pause.choice(signals))
                 count += 1
     return count
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.conftest import assert_fails
-from tests.faults.conftest import FIGURES, on_linux
+from tests.faults.conftest import FIGURES, on_linux, wait_for
 from tests.faults.misbehaving import STEP
 
 pytestmark = on_linux
@@ -45,7 +45,7 @@ def test_rows_that_always_end_badly_are_set_aside_and_the_others_filled(faults):
 def test_a_row_that_hangs_costs_its_time_limit_and_no_more(faults, once, way):
     fault = faults(30)
     began = time.monotonic()
-    result = fault.launch(f"--fault.how=7-8:{way}", once, "--launch.job_timeout=1", timeout=40)
+    result = fault.launch(f"--fault.how=7-8:{way}", once, "--worker.job_timeout=1", timeout=40)
     assert result.returncode == 0, result.stderr
     assert time.monotonic() - began < 30
     fault.assert_rows(range(30))
@@ -56,9 +56,7 @@ def test_a_row_that_hangs_costs_its_time_limit_and_no_more(faults, once, way):
 def test_a_hang_without_a_limit_ends_with_its_launcher(faults):
     fault = faults(6)
     process = fault.start("launch", "--launch.workers=2", "--fault.how=2:native,3:python_loop")
-    from tests.faults.conftest import wait_for
-
-    wait_for(lambda: fault.store.completed.sum() >= 4)
+    wait_for(lambda: all(fault.store.layout.worker(row).exists() for row in (2, 3)))
     process.terminate()
     process.communicate(timeout=20)
     fault.assert_nothing_left()
@@ -87,8 +85,6 @@ def test_children_that_main_leaves_behind_end_with_the_launcher(faults):
 
 @pytest.mark.parametrize("sent", ["terminate", "kill"])
 def test_children_that_main_leaves_behind_end_with_a_killed_launcher(faults, sent):
-    from tests.faults.conftest import wait_for
-
     fault = faults(100)
     process = fault.start(
         "launch", "--launch.workers=2", "--fault.how=0-5:fork", "--fault.seconds=0.1"
