@@ -62,7 +62,8 @@ def _report(result: LaunchResult, config: LaunchConfig) -> None:
         return
     print(f"{result.complete} of {result.asked} rows are complete")
     if result.set_aside:
-        print(failures(Store.open(config.logdir).layout, result.set_aside), file=sys.stderr)
+        layout = Store.open(config.logdir).layout
+        print(failures(layout, result.set_aside, result.reasons), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ user's would fail a row that itself fits.
 """
 
 import io
-import os
 import sys
 from typing import Any, TextIO
 
@@ -26,17 +25,19 @@ class _LenientFile(io.FileIO):
 
 def be_lenient() -> None:
     """Let nothing that this process prints by ``sys.stdout`` and ``sys.stderr`` fail for room."""
-    sys.stdout = sys.__stdout__ = _lenient(sys.stdout)
-    sys.stderr = sys.__stderr__ = _lenient(sys.stderr)
+    sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
 
 
 def _lenient(stream: TextIO) -> TextIO:
+    """``stream``, buffered as it was; itself where it is none of Python's own, or closed."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
     stream.flush()
-    descriptor = stream.fileno()
-    raw = _LenientFile(descriptor, "wb", closefd=False)
+    raw = _LenientFile(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        raw if stream.write_through else io.BufferedWriter(raw),  # type: ignore[arg-type]
         encoding=stream.encoding,
         errors=stream.errors,
-        line_buffering=os.isatty(descriptor) or descriptor == 2,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
     )

@@ -32,8 +32,8 @@ class ImportEndedError(DatamodelsError):
 class Listener(Reports, Protocol):
     """Whoever is told what happens; beside rows, what the supervisor decides about them."""
 
-    def set_aside(self, index: int, place: int) -> None:
-        """A row has failed for the last time, in this place."""
+    def set_aside(self, index: int, place: int, reason: str | None) -> None:
+        """A row has failed for the last time, in this place, for this reason if it is known."""
 
     def tick(self, running: int) -> None:
         """Some time has passed; so many workers are at a row."""
@@ -73,6 +73,7 @@ class Supervisor:
         self.stopping = False
         self.status = 0  # of a worker that ended by itself before it took a row
         self.failed_place = 0  # where it was
+        self.reasons: dict[int, str] = {}  # why rows failed the last time, a line each
 
     def __enter__(self) -> "Supervisor":
         return self
@@ -150,7 +151,7 @@ class Supervisor:
         if worker is None:
             return
         has_ended = worker.has_ended  # before its last words are read
-        self._take_in(worker.read_events(), place, queue, listener)
+        self._take_in(self._heard(worker), place, queue, listener)
         if worker.ready:
             self._failed_imports, self._was_ready = 0, True
         timed_out = not has_ended and time.monotonic() >= self._deadline(worker)
@@ -158,7 +159,7 @@ class Supervisor:
             return
         self._selector.unregister(worker.events)
         status = worker.end()
-        self._take_in(worker.read_events(), place, queue, listener)
+        self._take_in(self._heard(worker), place, queue, listener)
         worker.close()
         self._places[place] = None
         if not worker.ready:
@@ -167,6 +168,12 @@ class Supervisor:
             queue.put_back(worker.rows)
         elif worker.rows:
             self._lost(worker, self._cause(status, timed_out), place, queue, listener)
+
+    def _heard(self, worker: WorkerProcess) -> list[Begun | Ended]:
+        events = worker.read_events()
+        self.reasons |= worker.reasons
+        worker.reasons.clear()
+        return events
 
     def _failed_import(self, worker: WorkerProcess, status: int, timed_out: bool) -> None:
         """Nothing where another worker may fare better."""
@@ -213,6 +220,7 @@ class Supervisor:
             queue.put_back_alone(lost)
             return
         for row in lost:
+            self.reasons[row] = cause
             save_failure(self._store.layout, row, cause, f"{self._evidence(place)}{cause}\n")
             self._take_in([Ended(row, Outcome.FAILED, seconds)], place, queue, listener)
 
@@ -226,7 +234,7 @@ class Supervisor:
             is_last = queue.ended(*event)
             listener.done(*event)
             if is_last:
-                listener.set_aside(event.row, place)
+                listener.set_aside(event.row, place, self.reasons.get(event.row))
 
 
 @contextlib.contextmanager

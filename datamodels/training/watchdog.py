@@ -29,7 +29,7 @@ class Watched(Reports):
         for report in self._reports:
             report.done(index, outcome, seconds)
 
-    def set_aside(self, index: int, place: int) -> None:
+    def set_aside(self, index: int, place: int, reason: str | None) -> None:
         """Every failure is a row's last here."""
 
     def tick(self, running: int) -> None:

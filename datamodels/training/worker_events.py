@@ -4,6 +4,7 @@
     start 17-48             these rows begin: one, or all of one call of main_batch
     written 17 0.532        a row ended; seconds, of a batch its share
     skipped 18 0.000
+    why 19 ValueError: the training diverged
     failed 19 1.207
 
 ``--worker.events=PATH`` writes the lines, and ``--worker.alive=PATH`` names a pipe: once its other
@@ -25,6 +26,8 @@ from datamodels.training.worker_report import Outcome
 
 READY = "ready"
 START = "start"
+WHY = "why"
+_MOST_WHY = 500  # characters: a line must reach a pipe whole
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -70,6 +73,12 @@ class EventLines:
     def done(self, index: int, outcome: Outcome, seconds: float) -> None:
         """A row ended."""
         self._say(f"{outcome.value} {index} {seconds:.6f}")
+
+    def why(self, index: int, summary: str) -> None:
+        """A row is about to end as failed, for this reason: its first line is said. The disk that
+        keeps the traceback may be full."""
+        first = summary.strip().partition("\n")[0][:_MOST_WHY]
+        self._say(f"{WHY} {index} {first.encode('ascii', 'backslashreplace').decode()}")
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more: the row counts all the same

@@ -93,6 +93,7 @@ class RowRunner:
 
     Args:
         batch: rows that one call of ``main_batch`` makes; None: one call of ``main`` a row.
+        on_failure: told which row failed, and why.
         is_replaced: whoever started this process starts another when it ends, for the rows left.
 
     Attributes:
@@ -111,6 +112,7 @@ class RowRunner:
         rows_option: str = "index",
         batch: int | None = None,
         main_import: str | None = None,
+        on_failure: Callable[[int, str], None] | None = None,
         is_replaced: bool = False,
     ) -> None:
         self._store = store
@@ -120,6 +122,7 @@ class RowRunner:
         self._argv = argv
         self._rows_option = rows_option
         self._batch = batch
+        self._on_failure = on_failure
         self._is_replaced = is_replaced
         self.is_spent = False
         self._records = RecordWriter(store.layout, command=argv, main=main_import)
@@ -152,6 +155,8 @@ class RowRunner:
                 say(f"rows {format_indices(list(rows))} failed together, and are run one by one: "
                     f"{summary.splitlines()[0] if summary else ''}")  # fmt: skip
                 return None
+            if self._on_failure is not None:
+                self._on_failure(rows[0], summary)
             save_failure(self._store.layout, rows[0], summary, detail)
             self._records.row(rows[0], "failed", time.monotonic() - began, error=summary)
             return [Outcome.FAILED]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from datamodels.training.indices import format_indices, parse_indices
-from datamodels.training.worker_events import READY, START, Begun, Ended
+from datamodels.training.worker_events import READY, START, WHY, Begun, Ended
 from datamodels.training.worker_report import Outcome
 
 # A line of rows must fit the pipe of a worker that does not read yet.
@@ -27,6 +27,7 @@ class WorkerProcess:
         since: when it began with them, or was started; ``time.monotonic()``.
         ready: whether it has imported ``main``.
         ended_rows: how many rows ended in it.
+        reasons: why rows failed in it, a line each.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class WorkerProcess:
         self.since = time.monotonic()
         self.ready = False
         self.ended_rows = 0
+        self.reasons: dict[int, str] = {}
         self._pending = b""
         self.events, theirs = os.pipe()
         alive, self._alive = os.pipe()  # closes when this process ends, however it ends
@@ -110,6 +112,8 @@ class WorkerProcess:
             self.current = parse_indices(arguments[0], sys.maxsize, "")
             self.since = time.monotonic()
             return Begun(self.current)
+        elif word == WHY:
+            self.reasons[int(arguments[0])] = line.split(maxsplit=2)[2] if arguments[1:] else ""
         elif (index := int(arguments[0])) in self.rows:
             # A fork of the worker may have run on, and say things twice.
             self.rows.remove(index)

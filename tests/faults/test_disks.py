@@ -31,7 +31,7 @@ def test_rows_that_do_not_fit_the_disk_stay_incomplete_and_say_so(faults, small_
     fault = faults(60, folder, reserve=False)
     assert 60 * ROW_BYTES > 1.5 * 2**20
     result = fault.launch("--launch.retries=1", "--fault.seconds=0.02", workers=4)
-    assert_fails(result, 1, "No space left on device", "the row stays incomplete", "_completed")
+    assert_fails(result, 1, "No space left on device", "WriteError", "the row stays incomplete")
     assert 0 < fault.assert_sound() < 60
     FIGURES["rows refused by a full disk"] += 60 - int(fault.store.completed.sum())
     fault.assert_nothing_left()

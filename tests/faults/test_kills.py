@@ -23,7 +23,9 @@ SENT = {
 }
 
 
-def test_a_kill_between_any_two_system_calls_of_a_row_leaves_it_whole_or_incomplete(faults, in_memory):
+def test_a_kill_between_any_two_system_calls_of_a_row_leaves_it_whole_or_incomplete(
+    faults, in_memory
+):
     fault = faults(3, in_memory)
     words = [sys.executable, "-m", "tests.faults.stepping", str(fault.store.path)]
     done = subprocess.run(
@@ -49,7 +51,9 @@ def children_of(pid):
 
 
 def workers_of(process):
-    return [pid for pid in children_of(process.pid) if "datamodels.training.worker" in command_of(pid)]
+    return [
+        pid for pid in children_of(process.pid) if "datamodels.training.worker" in command_of(pid)
+    ]
 
 
 def kill_workers(process, store, sent, most, pause):

@@ -1,6 +1,7 @@
 """What a launch is asked to do, and what came of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from datamodels.errors import UsageError
 
@@ -63,6 +64,7 @@ class LaunchResult:
         set_aside: rows that failed too often, in the order that they did.
         command: of engine parallel, the line to run.
         jobs: of engine slurm, the jobs that are still to end.
+        reasons: why rows were set aside, a line each, where that is known here.
     """
 
     asked: int
@@ -70,6 +72,7 @@ class LaunchResult:
     set_aside: tuple[int, ...] = ()
     command: str | None = None
     jobs: tuple[str, ...] = ()
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:

@@ -1,6 +1,7 @@
 """``fill_store``: bring a store's missing rows about, by whichever engine."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
             return LaunchResult(len(asked), len(asked))
         result = _run(store, rows, config, worker_arguments(config, options))
     done = int(store.completed[asked].sum())
-    return LaunchResult(len(asked), done, result.set_aside, result.command, result.jobs)
+    return replace(result, asked=len(asked), complete=done)
 
 
 def _run(store: Store, rows: list[int], config: LaunchConfig, arguments: list[str]) -> LaunchResult:

@@ -62,7 +62,8 @@ def run_locally(
         raise WorkerFailedError(
             logs.said(supervisor.failed_place) or "a worker ended", supervisor.status
         )
-    return LaunchResult(len(rows), listener.complete, tuple(queue.set_aside))
+    reasons = {row: supervisor.reasons[row] for row in queue.set_aside if row in supervisor.reasons}
+    return LaunchResult(len(rows), listener.complete, tuple(queue.set_aside), reasons=reasons)
 
 
 class _Listener:
@@ -81,12 +82,12 @@ class _Listener:
         if outcome is not Outcome.FAILED:
             self.complete += 1
 
-    def set_aside(self, index: int, place: int) -> None:
+    def set_aside(self, index: int, place: int, reason: str | None) -> None:
         """A row failed for the last time."""
         self._failed += 1
         error = self._store.layout.error(index)
         self._line.say(
-            f"row {index} is set aside: {last_line(error)}; see {error}, and what its worker "
+            f"row {index} is set aside: {reason or last_line(error)}; see {error}, and what its worker "
             f"wrote:\n{_evidence(self._logs, place)}"
         )
 

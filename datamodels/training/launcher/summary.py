@@ -1,6 +1,6 @@
 """What a launch says of rows that failed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datamodels.training.layout import StoreLayout
@@ -9,11 +9,12 @@ _SHOWN = 10  # rows named one by one
 _TAIL_BYTES = 4_096
 
 
-def failures(layout: StoreLayout, rows: Sequence[int]) -> str:
-    """The rows that were set aside, each with the end of its traceback and where that is."""
+def failures(layout: StoreLayout, rows: Sequence[int], reasons: Mapping[int, str]) -> str:
+    """The rows that were set aside, each with its reason, or else the end of its traceback, and
+    where that is."""
     lines = [f"{len(rows)} rows failed and are set aside; the same command tries them again:"]
     lines += [
-        f"  row {row}: {last_line(layout.error(row))}; see {layout.error(row)}"
+        f"  row {row}: {reasons.get(row) or last_line(layout.error(row))}; see {layout.error(row)}"
         for row in rows[:_SHOWN]
     ]
     if len(rows) > _SHOWN:
