@@ -1,6 +1,7 @@
 """Clocks that jump, for the processes of a launch alone (libfaketime): the host's is never set."""
 
 import json
+import os
 import random
 import threading
 import time
@@ -8,12 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import assert_fails, requires
+from tests.conftest import ROOT, assert_fails, requires
 from tests.faults.conftest import FIGURES, LIMIT, on_linux
 
 FOUND = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 pytestmark = [on_linux, requires("faults", FOUND, "libfaketime is not installed")]
 JUMPS = ("+0", "+400d", "-400d", "+3600", "-3600", "-20y", "+20y", "+7", "-7")  # libfaketime's
+
+
+# libfaketime shifts the deadlines of clock_nanosleep, which Python sleeps by, also where it is told
+# to leave the monotonic clock alone; those of select it leaves.
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds)
+"""
 
 
 class Clock(threading.Thread):
@@ -42,7 +51,11 @@ def jumping(tmp_path):
     def start(monotonic):
         clocks.append(Clock(tmp_path / "clock", int(monotonic)))
         clocks[-1].start()
+        if not monotonic:
+            (tmp_path / "early").mkdir()
+            (tmp_path / "early" / "sitecustomize.py").write_text(SLEEP)
         return {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'early'}",
             "LD_PRELOAD": str(FOUND[0]),
             "FAKETIME_TIMESTAMP_FILE": str(clocks[-1].file),
             "FAKETIME_NO_CACHE": "1",

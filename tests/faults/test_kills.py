@@ -1,4 +1,4 @@
-"""Kills at every moment: of a row's run, of workers, of launchers. No complete row is ever wrong."""
+"""Kills at every moment, of a row's run, of workers, of launchers: no complete row is wrong."""
 
 import contextlib
 import json

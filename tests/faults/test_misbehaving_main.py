@@ -111,6 +111,8 @@ def test_a_gigabyte_of_print_neither_fills_the_disk_nor_stops_the_rest(faults, w
     assert result.returncode == 0, result.stderr
     fault.assert_rows(range(12))
     assert len(result.stdout) + len(result.stderr) < 10_000
+    logs = fault.store.layout.launch.glob("worker-*")
+    assert sum(path.stat().st_blocks * 512 for path in logs) < 200 * 10**6
     FIGURES["bytes printed by main"] += 10**9
 
 

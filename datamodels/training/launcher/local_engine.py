@@ -58,6 +58,7 @@ def run_locally(
         ) as supervisor:
             supervisor.run(queue, listener)
         line.update(listener.complete, len(queue.set_aside), 0)
+    logs.trim(at_once=True)
     if supervisor.status:
         raise WorkerFailedError(
             logs.said(supervisor.failed_place) or "a worker ended", supervisor.status
@@ -87,8 +88,8 @@ class _Listener:
         self._failed += 1
         error = self._store.layout.error(index)
         self._line.say(
-            f"row {index} is set aside: {reason or last_line(error)}; see {error}, and what its worker "
-            f"wrote:\n{_evidence(self._logs, place)}"
+            f"row {index} is set aside: {reason or last_line(error)}; see {error}, and what its "
+            f"worker wrote:\n{_evidence(self._logs, place)}"
         )
 
     def tick(self, running: int) -> None:

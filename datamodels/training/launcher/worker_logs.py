@@ -41,9 +41,9 @@ class WorkerLogs:
             file.seek(max(min(self._starts[place], end), end - _SHOWN_BYTES))
             return file.read().decode(errors="backslashreplace").strip()
 
-    def trim(self) -> None:
+    def trim(self, *, at_once: bool = False) -> None:
         """Cut files that have grown too large to their ends, from time to time."""
-        if time.monotonic() < self._looked + _LOOK_SECONDS:
+        if not at_once and time.monotonic() < self._looked + _LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         for place in self._starts:
