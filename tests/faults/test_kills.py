@@ -108,7 +108,7 @@ def test_a_killed_launcher_leaves_nothing_behind_and_the_next_goes_on(faults, se
 
 def test_a_launcher_killed_while_its_workers_are_killed_is_followed_by_another(faults):
     """Everything at once: two sources of kills, four workers, rows of a few milliseconds."""
-    fault = faults(1_000)
+    fault = faults(500)
     pause = random.Random(0)
     for _ in range(6):
         process = fault.start("launch", "--launch.workers=4", "--fault.seconds=0.01")
