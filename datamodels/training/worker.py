@@ -95,7 +95,7 @@ def _run_here(
         rows_option="index" if values["worker.indices"] is None else "indices",
         batch=values["worker.batch"],
         main_import=values["worker.main_import"],
-        on_failure=events.why if events else None,
+        on_failure=events.why if events and values["worker.alive"] is not None else None,
         is_replaced=values["worker.alive"] is not None,
     )
     if events:

@@ -4,7 +4,7 @@
     start 17-48             these rows begin: one, or all of one call of main_batch
     written 17 0.532        a row ended; seconds, of a batch its share
     skipped 18 0.000
-    why 19 ValueError: the training diverged
+    why 19 ValueError: ...  why it is about to fail, said to launchers only
     failed 19 1.207
 
 ``--worker.events=PATH`` writes the lines, and ``--worker.alive=PATH`` names a pipe: once its other
