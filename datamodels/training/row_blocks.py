@@ -33,7 +33,7 @@ class RowBlocks:
         block = np.empty((end - first, self.header.row_bytes), np.uint8)
         rest, offset = block.reshape(-1), self.header.row_offset(first)
         while rest.size:  # one call reads 2 GiB at most
-            count = os.preadv(self._descriptor, [rest], offset)
+            count = os.preadv(self._descriptor, [rest.data], offset)
             if count == 0:
                 raise InputError(f"{self._path} ends before row {end - 1}")
             rest, offset = rest[count:], offset + count
