@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodels.training.launcher.slurm_engine import SlurmOutcome
+from datamodels.training.launcher.slurm_journal import SlurmJournal
 from datamodels.training.spec import Spec
 from datamodels.training.store import Store
 from tests.conftest import ROOT
@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 _NODES = ("n1", "n2")
 # After the measured configuration that needs neither systemd, cgroups nor a second machine.
+# The first node is filled first, which leaves a test the second for itself.
 # cred_expire: a task that starts again waits for so long; ports apart from a cluster's own.
 _CONFIG = """
 ClusterName=datamodels-tests
@@ -54,8 +55,8 @@ ReturnToService=2
 KillWait=5
 SlurmdTimeout=5
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=4 RealMemory=4000 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=4 RealMemory=4000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=4 RealMemory=4000 Weight=1 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=4 RealMemory=4000 Weight=9 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -90,6 +91,15 @@ class TestCluster:
         for node in _NODES:
             self.start_node(node)
         wait_until(lambda: self.idle_nodes() == len(_NODES), "both nodes are idle", 60, self.logs)
+
+    def restart_controller(self, seconds: float) -> None:
+        """Be without slurmctld for a while; it finds its state again."""
+        controller = self._running.pop("slurmctld")
+        controller.terminate()
+        controller.wait(30)
+        time.sleep(seconds)
+        self._start("slurmctld", "slurmctld", "-D")
+        wait_until(lambda: self.ask("sinfo", check=False).returncode == 0, "it answers", 30)
 
     def start_node(self, node: str) -> None:
         self._start(node, "slurmd", "-D", "-N", node)
@@ -207,7 +217,7 @@ class Launch:
         self.folder = folder
         self.cluster = cluster
         # Blanks, quotes and percent signs in all paths.
-        self.store = Store.create(folder / "it's 100% \"mine\"", SPEC(num_models))
+        self.store = Store.create(folder / 'it\'s 100% "mine"', _spec(num_models))
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *options: str, wait: bool = True, rows: str | None = None,
@@ -233,8 +243,12 @@ class Launch:
                 f"still running: {process.communicate()[0]}\n{self.logs()}\n{self.cluster.logs()}"
             ) from None
 
-    def run(self, *options: str, **settings: object) -> str:
-        return self.finish(self.start(*options, **settings))
+    def run(self, *options: str, status: int = 0, **settings: object) -> str:
+        """What a launch that ends with ``status`` said."""
+        process = self.start(*options, **settings)
+        said = self.finish(process)
+        assert process.returncode == status, f"{said}\n{self.logs()}"
+        return said
 
     def end(self) -> None:
         for process in self._started:
@@ -247,9 +261,7 @@ class Launch:
         """Numbers of the jobs submitted for this store."""
         return [entry.job for entry in self.journal().submissions if entry.job]
 
-    def journal(self):
-        from datamodels.training.launcher.slurm_journal import SlurmJournal
-
+    def journal(self) -> SlurmJournal:
         return SlurmJournal(self.store.layout.launch)
 
     def logs(self) -> str:
@@ -261,7 +273,7 @@ class Launch:
         return int(self.store.completed.sum())
 
 
-def SPEC(num_models: int) -> Spec:  # noqa: N802
+def _spec(num_models: int) -> Spec:
     schema = {"values": {"shape": [64], "dtype": "int64"}}
     return Spec.parse({"num_models": num_models, "schema": schema})
 
@@ -281,6 +293,3 @@ def launch(cluster: TestCluster, tmp_path: Path) -> Iterator[Callable[[int], Lau
         one.end()
         for job in one.jobs:
             cluster.ask("scancel", job, check=False)
-
-
-__all__ = ["SlurmOutcome"]

@@ -1,28 +1,213 @@
 """The SLURM engine on a real cluster."""
 
 import json
+import os
+import signal
 
 import numpy as np
+import pytest
 
-from tests.slurm.conftest import wait_until
+from tests.slurm.conftest import Launch, wait_until
 from tests.slurm.rows import row
 
 
-def assert_filled(launch, rows=None):
+def assert_filled(launch, but=()):
     store = launch.store
-    wanted = range(store.num_models) if rows is None else rows
-    assert np.flatnonzero(store.completed).tolist() == list(wanted), launch.logs()
-    for index in wanted:
+    assert store.missing().tolist() == list(but), launch.logs()
+    for index in np.flatnonzero(store.completed):
         np.testing.assert_array_equal(store["values"][index], row(index))
 
 
 def outcome_of(said):
+    """The outcome that a launch printed last."""
     return json.loads(said.splitlines()[-1])
+
+
+def begun(launch, index):
+    """How often the row was begun."""
+    return len(list(launch.store.layout.worker(index).glob("begun-*")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wall_time(cluster, tmp_path_factory):
+    """A task whose rows take longer than its minute: (launch, process), begun before all else, on
+    the node that no test kills."""
+    launch = Launch(tmp_path_factory.mktemp("wall"), 5, cluster)
+    process = launch.start("chunk_rows=5", "time=1", "signal_seconds=20", "sbatch=--nodelist=n2",
+                           "--play.seconds=13")  # fmt: skip
+    yield launch, process
+    launch.end()
 
 
 def test_an_array_fills_the_store(launch):
     one = launch(40)
-    said = one.run("max_tasks=2", "--play.said=it's \"here\" 100%")
+    there = 'it\'s "here" 100% $HOME'
+    said = one.run("max_tasks=2", f"--play.said={there}")
     assert_filled(one)
-    assert outcome_of(said)["complete"] == 40, said
-    assert (one.folder / "it's \"here\" 100%").read_text() == f"{one.folder}\n"
+    assert outcome_of(said)["complete"] == 40
+    assert "40 rows in 8 tasks" in said
+    assert (one.folder / there).read_text() == f"{one.folder}\n"
+
+
+def test_variables_of_the_users_reach_main_and_those_of_the_worker_do_not_divert_it(launch):
+    one = launch(4)
+    odd = {"worker.index": "3", "worker.indices": "2", "worker.logdir": "/nowhere",
+           "play.said": "said by a variable", "SQUEUE_STATES": "FAILED", "SQUEUE_FORMAT": "%i",
+           "SBATCH_WAIT": "1", "SBATCH_PARTITION": "nowhere", "SBATCH_EXPORT": "NONE",
+           "SBATCH_ARRAY_INX": "0-1", "SLURM_RESTART_COUNT": "9"}  # fmt: skip
+    one.run("chunk_rows=2", "partition=debug", env=odd)
+    assert_filled(one)
+    assert (one.folder / "said by a variable").exists()
+    assert len(one.jobs) == 1
+
+
+def test_arrays_stay_within_the_clusters_limit_and_cancelled_ones_are_submitted_anew(
+    launch, cluster
+):
+    one = launch(1100)
+    one.run("chunk_rows=1", "sbatch=--hold", wait=False)
+    assert len(cluster.queue(one.jobs[0])) == 1001  # MaxArraySize's default
+    again = outcome_of(one.run("chunk_rows=1", wait=False))
+    assert again["running"] == one.jobs
+    assert len(one.jobs) == 1  # what a job holds is not submitted twice
+    cluster.ask("scancel", one.jobs[0])
+    said = one.run("chunk_rows=275")
+    assert "1100 rows in 4 tasks" in said
+    assert_filled(one)
+
+
+def test_rows_of_a_killed_worker_come_back(launch):
+    one = launch(9)
+    said = one.run("chunk_rows=3", "--play.die=4")
+    assert_filled(one)
+    assert "2 rows are missing, and no task has them in hand: submitting them again" in said
+    assert begun(one, 3) == 1
+    assert begun(one, 4) == 2
+
+
+def test_a_row_that_fails_again_and_again_is_set_aside(launch):
+    one = launch(4)
+    said = one.run("chunk_rows=4", "retries=2", "--play.fail=1")
+    assert_filled(one, but=[1])
+    assert outcome_of(said)["set_aside"] == [1]
+    assert begun(one, 1) == 2
+    assert "3 done, 1 failed" in said
+    assert outcome_of(one.run("retries=1", "--play.fail=-1"))["missing"] == []
+
+
+def test_workers_that_cannot_start_end_the_launch_with_their_words(launch):
+    one = launch(2)
+    said = one.run("chunk_rows=2", "--worker.job_timeout=0")
+    assert outcome_of(said)["missing"] == [0, 1]
+    assert "ended before any row did" in said
+    assert "--worker.job_timeout=0 must be at least 1" in said
+    assert len(one.jobs) == 2
+
+
+def test_a_node_that_is_lost_runs_its_rows_twice_and_they_are_the_same(launch, cluster):
+    one = launch(2)
+    process = one.start("chunk_rows=1", "--play.seconds=16")
+    wait_until(lambda: begun(one, 0) and begun(one, 1), "both rows are begun", 30, one.logs)
+    try:
+        cluster.kill_node("n1")
+        said = one.finish(process)
+    finally:
+        cluster.start_node("n1")
+    assert begun(one, 0) == 2, said
+    assert_filled(one)
+    assert len(one.jobs) == 1  # the cluster itself started them again
+    wait_until(lambda: not cluster.queue(one.jobs[0]), "the second runs have ended", 60)
+    assert_filled(one)
+    wait_until(lambda: cluster.ask("scontrol", "show", "node", "n1").stdout.count("State=IDLE"),
+               "the node is back", 60, cluster.logs)  # fmt: skip
+
+
+def test_scancel_leaves_a_consistent_store_and_the_next_call_goes_on(launch, cluster):
+    one = launch(6)
+    slow = ("chunk_rows=3", "--play.seconds=60", "--play.slow=2")
+    process = one.start(*slow)
+    wait_until(lambda: begun(one, 2) and begun(one, 3), "the slow rows are begun", 30, one.logs)
+    cluster.ask("scancel", one.jobs[0])
+    said = one.finish(process)
+    assert "was cancelled" in said
+    assert outcome_of(said)["missing"] == [2, 3, 4, 5]
+    assert_filled(one, but=[2, 3, 4, 5])
+    one.run()
+    assert_filled(one)
+    assert begun(one, 0) == 1
+
+
+@pytest.mark.parametrize("way", ["wait=false", "SIGTERM", "SIGHUP"])
+def test_jobs_outlive_their_launcher_and_a_later_call_follows_them(launch, way):
+    one = launch(4)
+    options = ("chunk_rows=2", "--play.seconds=3")
+    if way == "wait=false":
+        one.run(*options, wait=False)
+    else:
+        process = one.start(*options)
+        wait_until(lambda: begun(one, 0), "a row is begun", 30, one.logs)
+        process.send_signal(getattr(signal, way))
+        assert process.wait(10) != 0
+    assert one.store.missing().size
+    said = one.run(*options)
+    assert f"following job {one.jobs[0]}" in said
+    assert_filled(one)
+    assert len(one.jobs) == 1
+    assert [begun(one, index) for index in range(4)] == [1, 1, 1, 1]
+
+
+def test_interrupting_the_launcher_cancels_its_jobs_and_says_how_to_go_on(launch, cluster):
+    one = launch(4)
+    process = one.start("chunk_rows=2", "--play.seconds=60", "--play.slow=1")
+    wait_until(lambda: begun(one, 1), "the slow row is begun", 30, one.logs)
+    process.send_signal(signal.SIGINT)
+    said = one.finish(process)
+    assert outcome_of(said)["cancelled"] == one.jobs
+    assert outcome_of(said)["running"] == []
+    assert f"cancelled job {one.jobs[0]}" in said
+    assert "the same command goes on" in said
+    wait_until(lambda: not cluster.queue(one.jobs[0]), "the queue is empty", 30)
+    one.run()
+    assert_filled(one)
+
+
+def test_a_refused_job_is_told_in_the_clusters_words_and_leaves_nothing(launch):
+    one = launch(4)
+    before = sorted(os.listdir(one.store.path))
+    said = one.run("partition=nowhere", status=1)
+    assert "invalid partition specified: nowhere" in said
+    assert sorted(os.listdir(one.store.path)) == before
+
+
+def test_a_launch_outlasts_the_controllers_absence(launch, cluster):
+    one = launch(2)
+    process = one.start("chunk_rows=1", "--play.seconds=8")
+    wait_until(lambda: begun(one, 0), "a row is begun", 30, one.logs)
+    cluster.restart_controller(2.0)
+    said = one.finish(process)
+    assert "trying again" in said
+    assert_filled(one)
+    assert len(one.jobs) == 1
+
+
+def test_the_script_can_be_submitted_by_hand(launch, cluster):
+    one = launch(4)
+    one.run("chunk_rows=2", "sbatch=--hold", wait=False)
+    cluster.ask("scancel", one.jobs[0])
+    script = one.journal().files(one.journal().submissions[0]).script
+    text = script.read_text().replace("#SBATCH --hold\n", "")
+    script.write_text(text)
+    cluster.ask("sbatch", str(script))
+    wait_until(lambda: one.store.completed.all(), "the store is filled", 60, one.logs)
+    assert_filled(one)
+    assert list(one.store.layout.launch.glob("slurm-*_1.err"))
+
+
+def test_a_task_goes_on_in_a_new_run_when_its_wall_time_ends(wall_time):
+    one, process = wall_time
+    said = one.finish(process, 200)
+    assert_filled(one)
+    assert len(one.jobs) == 1, said  # it was started again, not submitted again
+    assert "rows are left at the wall time: starting again" in one.logs()
+    # The row under way at the signal was finished in time, or else abandoned and run again.
+    assert sum(begun(one, index) for index in range(5)) <= 6

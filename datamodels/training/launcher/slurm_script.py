@@ -17,6 +17,7 @@ _CHUNKS = 256  # where nothing says better: enough to even out, few enough to st
 _CHUNKS_PER_SLOT = 4  # the last tasks of an array then leave little idle
 _MOST_ROWS = 8000  # a list of them is one argument of a command: 128 KiB on Linux
 _REQUEUES_WITHOUT_A_ROW = 3
+_NOT_FROM_THE_ENVIRONMENT = ("worker.index", "worker.indices", "worker.events", "worker.alive")
 _COUNT_MODULE = "datamodels.training.launcher.slurm_chunk"
 
 
@@ -160,9 +161,9 @@ def _directive(words: Sequence[str]) -> str:
 
 def _without(argv: Sequence[str]) -> list[str]:
     """Options of env that take away variables such as ``worker.index``, which would overrule
-    ``argv`` and the rows that are given."""
+    ``argv`` and the rows that are given, or belong to another launcher's worker."""
     given = [word.partition("=")[0][2:] for word in argv if word.startswith("--worker.")]
-    names = dict.fromkeys(["worker.index", "worker.indices", *given])
+    names = dict.fromkeys([*_NOT_FROM_THE_ENVIRONMENT, *given])
     return [word for name in names for word in ("-u", name)]
 
 
