@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,9 @@ ReturnToService=2
 KillWait=5
 SlurmdTimeout=5
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=4 RealMemory=4000 Weight=1 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=4 RealMemory=4000 Weight=9 State=UNKNOWN
+NodeName=DEFAULT CPUs=4 RealMemory=4000 State=UNKNOWN
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} Weight=1
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} Weight=9
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -87,19 +89,21 @@ class TestCluster:
                     f"--key-file={munge}/key", f"--pid-file={munge}/pid",
                     f"--seed-file={munge}/seed", f"--log-file={munge}/log", "--force")  # fmt: skip
         wait_until((munge / "socket").exists, "munged listens", 20)
-        self._start("slurmctld", "slurmctld", "-D")
+        self.start_controller()
         for node in _NODES:
             self.start_node(node)
         wait_until(lambda: self.idle_nodes() == len(_NODES), "both nodes are idle", 60, self.logs)
 
-    def restart_controller(self, seconds: float) -> None:
-        """Be without slurmctld for a while; it finds its state again."""
+    def stop_controller(self) -> None:
         controller = self._running.pop("slurmctld")
         controller.terminate()
         controller.wait(30)
-        time.sleep(seconds)
+
+    def start_controller(self) -> None:
+        """It finds its state again."""
         self._start("slurmctld", "slurmctld", "-D")
-        wait_until(lambda: self.ask("sinfo", check=False).returncode == 0, "it answers", 30)
+        answers = partial(self.ask, "sinfo", check=False)
+        wait_until(lambda: answers().returncode == 0, "slurmctld answers", 30, self.logs)
 
     def start_node(self, node: str) -> None:
         self._start(node, "slurmd", "-D", "-N", node)
@@ -123,7 +127,11 @@ class TestCluster:
 
     def logs(self) -> str:
         """The ends of the daemons' logs, for a failure."""
-        paths = [*sorted(self.base.glob("*.log")), self.base / "munge" / "log"]
+        paths = [
+            *sorted(self.base.glob("*.log")),
+            *sorted(self.base.glob("*.said")),
+            self.base / "munge" / "log",
+        ]
         return "\n".join(f"--- {path}\n{path.read_text()[-3000:]}" for path in paths
                          if path.exists())  # fmt: skip
 
@@ -218,43 +226,56 @@ class Launch:
         self.cluster = cluster
         # Blanks, quotes and percent signs in all paths.
         self.store = Store.create(folder / 'it\'s 100% "mine"', _spec(num_models))
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, wait: bool = True, rows: str | None = None,
-              env: dict[str, str] | None = None) -> "subprocess.Popen[str]":  # fmt: skip
+    def start(
+        self, *options: str, wait: bool = True, env: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
         """Start one; ``options`` are fields of SlurmOptions, as ``name=value``, and ``--a.b=c``."""
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "launch.py"), str(self.store.path), rows or "all",
-             str(int(wait)), *options],
-            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, **self.cluster.environment,
-                 "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", **(env or {})},
-        )  # fmt: skip
+        words = [sys.executable, HERE / "launch.py", self.store.path, str(int(wait)), *options]
+        path = f"{ROOT}{os.pathsep}{HERE}"
+        variables = {**os.environ, **self.cluster.environment, "PYTHONPATH": path, **(env or {})}
+        with self._said.open("wb") as said:
+            process = subprocess.Popen(
+                words, cwd=self.folder, env=variables, stdout=said, stderr=said
+            )
         self._started.append(process)
         return process
 
-    def finish(self, process: "subprocess.Popen[str]", seconds: float = 120) -> str:
-        """What it said."""
+    @property
+    def said(self) -> str:
+        """What the last one started has said so far."""
+        return self._said.read_text()
+
+    @property
+    def _said(self) -> Path:
+        return self.folder / "said.txt"
+
+    def finish(
+        self, process: "subprocess.Popen[bytes]", status: int = 0, seconds: int = 120
+    ) -> str:
+        """What it said, having ended with ``status``."""
         try:
-            return process.communicate(timeout=seconds)[0]
+            assert process.wait(seconds) == status, self.evidence()
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(
-                f"still running: {process.communicate()[0]}\n{self.logs()}\n{self.cluster.logs()}"
-            ) from None
+            raise AssertionError(f"still running\n{self.evidence()}") from None
+        return self.said
 
-    def run(self, *options: str, status: int = 0, **settings: object) -> str:
-        """What a launch that ends with ``status`` said."""
-        process = self.start(*options, **settings)
-        said = self.finish(process)
-        assert process.returncode == status, f"{said}\n{self.logs()}"
-        return said
+    def run(
+        self, *options: str, status: int = 0, wait: bool = True, env: dict[str, str] | None = None
+    ) -> str:
+        """What a launch said that ended with ``status``."""
+        return self.finish(self.start(*options, wait=wait, env=env), status)
 
     def end(self) -> None:
+        """Leave no launcher and no job behind."""
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-                process.communicate()
+                process.wait()
+        for job in self.jobs:
+            self.cluster.ask("scancel", job, check=False)
 
     @property
     def jobs(self) -> list[str]:
@@ -264,13 +285,30 @@ class Launch:
     def journal(self) -> SlurmJournal:
         return SlurmJournal(self.store.layout.launch)
 
+    def begun(self, index: int) -> int:
+        """How often the row was begun."""
+        return len(list(self.store.layout.worker(index).glob("begun-*")))
+
+    def wait_until_begun(self, *rows: int, times: int = 1, seconds: int = 60) -> None:
+        wait_until(
+            lambda: all(self.begun(row) >= times for row in rows),
+            f"rows {rows} are begun",
+            seconds,
+            self.evidence,
+        )
+
+    def let_go(self) -> None:
+        """End the rows that wait (--play.wait=1)."""
+        (self.folder / "go").touch()
+
     def logs(self) -> str:
         """What the tasks printed."""
-        return "".join(f"--- {path.name}\n{path.read_text()}"
-                       for path in sorted(self.store.layout.launch.glob("slurm-*.err")))  # fmt: skip
+        paths = sorted(self.store.layout.launch.glob("slurm-*.err"))
+        return "".join(f"--- {path.name}\n{path.read_text()}" for path in paths)
 
-    def done(self) -> int:
-        return int(self.store.completed.sum())
+    def evidence(self) -> str:
+        """All there is to read after a failure."""
+        return f"{self.said}\n{self.logs()}\n{self.cluster.logs()}"
 
 
 def _spec(num_models: int) -> Spec:
@@ -291,5 +329,3 @@ def launch(cluster: TestCluster, tmp_path: Path) -> Iterator[Callable[[int], Lau
     yield make
     for one in made:
         one.end()
-        for job in one.jobs:
-            cluster.ask("scancel", job, check=False)

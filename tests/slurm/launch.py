@@ -1,4 +1,4 @@
-"""A launcher for the tests: ``launch.py STORE ROWS WAIT [option=value ...] [--section.name=value]``.
+"""A launcher for the tests: ``launch.py STORE WAIT [option=value ...] [--section.name=value ...]``.
 
 Prints what it is told, and at last the outcome as JSON.
 """
@@ -8,7 +8,6 @@ import sys
 from dataclasses import asdict
 
 from datamodels.errors import DatamodelsError
-from datamodels.training.indices import parse_indices
 from datamodels.training.launcher.slurm_engine import run_on_slurm
 from datamodels.training.launcher.slurm_options import SlurmOptions
 from datamodels.training.store import Store
@@ -26,20 +25,20 @@ def _number_or_text(text: str) -> object:
     return int(text) if text.isdecimal() else text
 
 
-def main(folder: str, rows: str, wait: str, *words: str) -> int:
+def main(folder: str, wait: str, *words: str) -> int:
     store = Store.open(folder)
     own = dict(word.split("=", 1) for word in words if not word.startswith("--"))
     options = {name: _number_or_text(text) for name, text in own.items()}
     options["poll_seconds"] = 0.5
     if "time" in own:
         options["time"] = own["time"]
-    argv = [sys.executable, "-m", "datamodels.training.worker", f"--worker.logdir={folder}",
-            "--worker.main_import=rows", *(word for word in words if word.startswith("--"))]  # fmt: skip
-    asked = (list(range(store.num_models)) if rows == "all"
-             else parse_indices(rows, store.num_models, folder))  # fmt: skip
+    users = [word for word in words if word.startswith("--")]
+    base = [f"--worker.logdir={folder}", "--worker.main_import=rows"]
+    argv = [sys.executable, "-m", "datamodels.training.worker", *base, *users]
+    rows = list(range(store.num_models))
     try:
         outcome = run_on_slurm(
-            store, asked, argv, SlurmOptions(**options), Printed(), wait=wait == "1"
+            store, rows, argv, SlurmOptions(**options), Printed(), wait=wait == "1"
         )
     except DatamodelsError as error:
         print(f"error: {error}")

@@ -12,7 +12,7 @@ from datamodels.training.utils import make_config
 
 Section("play", "what this module does").params(
     seconds=Param(float, "of a row", default=0.0),
-    slow=Param(int, "first of the rows that take their time", default=0),
+    wait=Param(int, "first row that waits for a file named go", default=1 << 30),
     die=Param(int, "row whose first run kills its process", default=-1),
     fail=Param(int, "row that always fails", default=-1),
     said=Param(str, "file to write to", default=""),
@@ -33,8 +33,9 @@ def main(*_, index, logdir):
         os.kill(os.getpid(), signal.SIGKILL)
     if index == config["play.fail"]:
         raise RuntimeError("the training diverged")
-    if index >= config["play.slow"]:
-        time.sleep(config["play.seconds"])
+    time.sleep(config["play.seconds"])
+    while index >= config["play.wait"] and not Path("go").exists():
+        time.sleep(0.05)
     if config["play.said"]:
         Path(config["play.said"]).write_text(f"{Path.cwd()}\n")
     return {"values": row(index)}

@@ -1,7 +1,6 @@
 """The SLURM engine on a real cluster."""
 
 import json
-import os
 import signal
 
 import numpy as np
@@ -21,11 +20,6 @@ def assert_filled(launch, but=()):
 def outcome_of(said):
     """The outcome that a launch printed last."""
     return json.loads(said.splitlines()[-1])
-
-
-def begun(launch, index):
-    """How often the row was begun."""
-    return len(list(launch.store.layout.worker(index).glob("begun-*")))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,8 +75,8 @@ def test_rows_of_a_killed_worker_come_back(launch):
     said = one.run("chunk_rows=3", "--play.die=4")
     assert_filled(one)
     assert "2 rows are missing, and no task has them in hand: submitting them again" in said
-    assert begun(one, 3) == 1
-    assert begun(one, 4) == 2
+    assert one.begun(3) == 1
+    assert one.begun(4) == 2
 
 
 def test_a_row_that_fails_again_and_again_is_set_aside(launch):
@@ -90,7 +84,7 @@ def test_a_row_that_fails_again_and_again_is_set_aside(launch):
     said = one.run("chunk_rows=4", "retries=2", "--play.fail=1")
     assert_filled(one, but=[1])
     assert outcome_of(said)["set_aside"] == [1]
-    assert begun(one, 1) == 2
+    assert one.begun(1) == 2
     assert "3 done, 1 failed" in said
     assert outcome_of(one.run("retries=1", "--play.fail=-1"))["missing"] == []
 
@@ -106,27 +100,25 @@ def test_workers_that_cannot_start_end_the_launch_with_their_words(launch):
 
 def test_a_node_that_is_lost_runs_its_rows_twice_and_they_are_the_same(launch, cluster):
     one = launch(2)
-    process = one.start("chunk_rows=1", "--play.seconds=16")
-    wait_until(lambda: begun(one, 0) and begun(one, 1), "both rows are begun", 30, one.logs)
+    process = one.start("chunk_rows=1", "--play.wait=0")
+    one.wait_until_begun(0, 1)
     try:
         cluster.kill_node("n1")
-        said = one.finish(process)
+        one.wait_until_begun(0, 1, times=2, seconds=90)
     finally:
         cluster.start_node("n1")
-    assert begun(one, 0) == 2, said
+        one.let_go()
+    one.finish(process)
     assert_filled(one)
     assert len(one.jobs) == 1  # the cluster itself started them again
-    wait_until(lambda: not cluster.queue(one.jobs[0]), "the second runs have ended", 60)
+    wait_until(lambda: not cluster.queue(one.jobs[0]), "both runs have ended", 60, cluster.logs)
     assert_filled(one)
-    wait_until(lambda: cluster.ask("scontrol", "show", "node", "n1").stdout.count("State=IDLE"),
-               "the node is back", 60, cluster.logs)  # fmt: skip
 
 
 def test_scancel_leaves_a_consistent_store_and_the_next_call_goes_on(launch, cluster):
     one = launch(6)
-    slow = ("chunk_rows=3", "--play.seconds=60", "--play.slow=2")
-    process = one.start(*slow)
-    wait_until(lambda: begun(one, 2) and begun(one, 3), "the slow rows are begun", 30, one.logs)
+    process = one.start("chunk_rows=3", "--play.wait=2")
+    one.wait_until_begun(2, 3)
     cluster.ask("scancel", one.jobs[0])
     said = one.finish(process)
     assert "was cancelled" in said
@@ -134,32 +126,34 @@ def test_scancel_leaves_a_consistent_store_and_the_next_call_goes_on(launch, clu
     assert_filled(one, but=[2, 3, 4, 5])
     one.run()
     assert_filled(one)
-    assert begun(one, 0) == 1
+    assert [one.begun(index) for index in range(6)] == [1, 1, 2, 2, 1, 1]
 
 
 @pytest.mark.parametrize("way", ["wait=false", "SIGTERM", "SIGHUP"])
 def test_jobs_outlive_their_launcher_and_a_later_call_follows_them(launch, way):
     one = launch(4)
-    options = ("chunk_rows=2", "--play.seconds=3")
+    options = ("chunk_rows=2", "--play.wait=0")
     if way == "wait=false":
-        one.run(*options, wait=False)
+        assert outcome_of(one.run(*options, wait=False))["running"] == one.jobs
+        one.wait_until_begun(0)
     else:
         process = one.start(*options)
-        wait_until(lambda: begun(one, 0), "a row is begun", 30, one.logs)
+        one.wait_until_begun(0)
         process.send_signal(getattr(signal, way))
         assert process.wait(10) != 0
-    assert one.store.missing().size
-    said = one.run(*options)
-    assert f"following job {one.jobs[0]}" in said
+    process = one.start(*options)
+    wait_until(lambda: "following job" in one.said, "it follows", 30, one.evidence)
+    one.let_go()
+    assert f"following job {one.jobs[0]}" in one.finish(process)
     assert_filled(one)
     assert len(one.jobs) == 1
-    assert [begun(one, index) for index in range(4)] == [1, 1, 1, 1]
+    assert [one.begun(index) for index in range(4)] == [1, 1, 1, 1]
 
 
 def test_interrupting_the_launcher_cancels_its_jobs_and_says_how_to_go_on(launch, cluster):
     one = launch(4)
-    process = one.start("chunk_rows=2", "--play.seconds=60", "--play.slow=1")
-    wait_until(lambda: begun(one, 1), "the slow row is begun", 30, one.logs)
+    process = one.start("chunk_rows=2", "--play.wait=1")
+    one.wait_until_begun(1)
     process.send_signal(signal.SIGINT)
     said = one.finish(process)
     assert outcome_of(said)["cancelled"] == one.jobs
@@ -171,23 +165,27 @@ def test_interrupting_the_launcher_cancels_its_jobs_and_says_how_to_go_on(launch
     assert_filled(one)
 
 
-def test_a_refused_job_is_told_in_the_clusters_words_and_leaves_nothing(launch):
-    one = launch(4)
-    before = sorted(os.listdir(one.store.path))
-    said = one.run("partition=nowhere", status=1)
-    assert "invalid partition specified: nowhere" in said
-    assert sorted(os.listdir(one.store.path)) == before
-
-
 def test_a_launch_outlasts_the_controllers_absence(launch, cluster):
     one = launch(2)
-    process = one.start("chunk_rows=1", "--play.seconds=8")
-    wait_until(lambda: begun(one, 0), "a row is begun", 30, one.logs)
-    cluster.restart_controller(2.0)
-    said = one.finish(process)
-    assert "trying again" in said
+    process = one.start("chunk_rows=1", "--play.wait=0")
+    one.wait_until_begun(0)
+    cluster.stop_controller()
+    try:
+        wait_until(lambda: "trying again" in one.said, "it notices", 60, one.evidence)
+    finally:
+        cluster.start_controller()
+    one.let_go()
+    one.finish(process)
     assert_filled(one)
     assert len(one.jobs) == 1
+
+
+def test_a_refused_job_is_told_in_the_clusters_words_and_leaves_nothing(launch):
+    one = launch(4)
+    before = sorted(one.store.path.iterdir())
+    said = one.run("partition=nowhere", status=1)
+    assert "invalid partition specified: nowhere" in said
+    assert sorted(one.store.path.iterdir()) == before
 
 
 def test_the_script_can_be_submitted_by_hand(launch, cluster):
@@ -198,16 +196,16 @@ def test_the_script_can_be_submitted_by_hand(launch, cluster):
     text = script.read_text().replace("#SBATCH --hold\n", "")
     script.write_text(text)
     cluster.ask("sbatch", str(script))
-    wait_until(lambda: one.store.completed.all(), "the store is filled", 60, one.logs)
+    wait_until(lambda: not one.store.missing().size, "the store is filled", 60, one.logs)
     assert_filled(one)
     assert list(one.store.layout.launch.glob("slurm-*_1.err"))
 
 
 def test_a_task_goes_on_in_a_new_run_when_its_wall_time_ends(wall_time):
     one, process = wall_time
-    said = one.finish(process, 200)
+    said = one.finish(process, seconds=200)
     assert_filled(one)
     assert len(one.jobs) == 1, said  # it was started again, not submitted again
     assert "rows are left at the wall time: starting again" in one.logs()
     # The row under way at the signal was finished in time, or else abandoned and run again.
-    assert sum(begun(one, index) for index in range(5)) <= 6
+    assert sum(one.begun(index) for index in range(5)) <= 6
