@@ -74,9 +74,27 @@ def test_rows_of_a_killed_worker_come_back(launch):
     one = launch(9)
     said = one.run("chunk_rows=3", "--play.die=4")
     assert_filled(one)
-    assert "2 rows are missing, and no task has them in hand: submitting them again" in said
+    assert "2 rows are missing: submitting them again" in said
     assert one.begun(3) == 1
     assert one.begun(4) == 2
+
+
+def test_resubmissions_have_a_limit(launch):
+    one = launch(3)
+    said = one.run("chunk_rows=3", "resubmissions=0", "--play.die=1")
+    assert outcome_of(said)["missing"] == [1, 2]
+    assert "2 rows are missing: 0 resubmissions are the limit" in said
+    assert "Killed" in said  # the end of the log
+    assert_filled(one, but=[1, 2])
+
+
+def test_a_launch_says_what_its_jobs_wait_for(launch, cluster):
+    one = launch(2)
+    process = one.start("sbatch=--hold")
+    wait_until(lambda: "waiting: JobHeldUser" in one.said, "it says so", 30, one.evidence)
+    cluster.ask("scontrol", "release", one.jobs[0])
+    one.finish(process)
+    assert_filled(one)
 
 
 def test_a_row_that_fails_again_and_again_is_set_aside(launch):

@@ -1,5 +1,6 @@
 """Talking to a SLURM cluster through its own commands: sbatch, squeue, scontrol, scancel."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from datamodels.errors import DatamodelsError
 
 _DEFAULT_MAX_ARRAY = 1001
 _ANSWER_SECONDS = 120.0  # a busy slurmctld; its own clients give up after MessageTimeout or so
+_LAST_SECONDS = 10.0  # a job on its way to the cluster should be known before it is cancelled
 _FORMAT = "%F|%K|%T|%r|%j"  # array job, task, state, reason, name
 _NO_SUCH_JOB = "Invalid job id specified"
 # Variables that make the commands answer another question than the one that is asked.
@@ -83,21 +85,20 @@ class Cluster:
         try:
             answer = _call(words, shielded=True)
         except SlurmError:
-            job = self.find(name)  # a slow cluster may take a job and not say so in time
-            if job is None:
-                raise
-            return job
+            # A slow cluster may take a job and not say so in time.
+            with contextlib.suppress(SlurmError):
+                job = self.find(name)
+                if job is not None:
+                    return job
+            raise
         match = re.search(r"^(\d+)(?:;(\S+))?\s*$", answer, re.M)
         if match is None:
             raise SlurmError(f"sbatch named no job: {answer.strip() or 'it said nothing'}")
         return Job(match[1], name, match[2])
 
     def find(self, name: str) -> Job | None:
-        """The job of this name, if the queue knows one."""
-        try:
-            lines = _call(["squeue", "-h", "-t", "all", f"--name={name}", "-o", _FORMAT])
-        except SlurmError:
-            return None
+        """The job of this name, if the queue knows one; SlurmError while it cannot be asked."""
+        lines = _call(["squeue", "-h", "-t", "all", f"--name={name}", "-o", _FORMAT])
         numbers = [line.split("|")[0] for line in lines.splitlines() if line.endswith(f"|{name}")]
         return Job(numbers[0], name) if numbers else None
 
@@ -150,7 +151,7 @@ def _ask_for_jobs(words: list[str]) -> str:
 def _call(words: list[str], *, shielded: bool = False) -> str:
     """What a command printed; SlurmError with its own words where it failed.
 
-    ``shielded`` keeps a Ctrl-C from it, and ours waiting for its answer.
+    ``shielded`` keeps a Ctrl-C from the command itself, and gives it a while to end after ours.
     """
     environment = {key: value for key, value in os.environ.items()
                    if not _MISLEADING.fullmatch(key)}  # fmt: skip
@@ -163,6 +164,10 @@ def _call(words: list[str], *, shielded: bool = False) -> str:
         out, err = process.communicate(timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{words[0]} has not answered in {_ANSWER_SECONDS:.0f} s") from None
+    except KeyboardInterrupt:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LAST_SECONDS if shielded else 0)
+        raise
     finally:
         if process.poll() is None:
             process.kill()

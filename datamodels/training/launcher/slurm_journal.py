@@ -27,9 +27,11 @@ class Submission:
     job: str | None = None  # None: sbatch has not answered
     cluster: str | None = None  # only where there are several
 
-    def as_job(self) -> Job | None:
-        """The array job; None while its number is not known."""
-        return None if self.job is None else Job(self.job, self.name, self.cluster)
+    def as_job(self) -> Job:
+        """The array job, whose number is known."""
+        if self.job is None:
+            raise ValueError(f"sbatch has not answered for {self.name}")
+        return Job(self.job, self.name, self.cluster)
 
 
 class SlurmJournal:
@@ -78,12 +80,11 @@ class SlurmJournal:
         self._save()
         return submission
 
-    def became(self, submission: Submission, job: Job) -> Submission:
+    def became(self, submission: Submission, job: Job) -> None:
         """Note the number of a submission's job."""
         known = replace(submission, job=job.number, cluster=job.cluster)
         self.submissions[self.submissions.index(submission)] = known
         self._save()
-        return known
 
     def remove(self, submission: Submission) -> None:
         """Forget a submission that the cluster refused."""

@@ -165,6 +165,43 @@ def test_a_queue_that_forgot_a_job_has_no_tasks_of_it_and_one_in_trouble_says_so
         Cluster().tasks([Job("5", "mine")])
 
 
+def test_a_task_that_could_not_be_started_is_released_a_few_times(store, stubs, monkeypatch):
+    submit(store)
+    (entry,) = SlurmJournal(store.layout.launch).submissions
+    stubs.says("squeue", f"5|3|PENDING|launch failed requeued held|{entry.name}\n")
+
+    class Enough(Said):
+        def update(self, done, failed, running):
+            super().update(done, failed, running)
+            if len(self) > 8:
+                raise KeyboardInterrupt
+
+    for index in (0, 1, 2, 4, 5):
+        store.write(index, {"x": 1})
+    said = Enough()
+    outcome = run_on_slurm(store, range(6), ["python"], SlurmOptions(poll_seconds=0.01), said)
+    released = [call for call in stubs.calls("scontrol") if "'release', '5_3'" in call]
+    assert len(released) == 3
+    assert "waiting: launch failed requeued held" in said
+    assert (outcome.interrupted, outcome.cancelled, outcome.missing) == (True, ("5",), (3,))
+    assert "'5'" in stubs.calls("scancel")[0]
+
+
+def test_an_interrupted_launch_that_cannot_cancel_says_so(store, stubs):
+    class Interrupting(Said):
+        def say(self, line):
+            super().say(line)
+            if line.startswith("submitted"):
+                stubs.says("squeue", "", "Unable to contact slurm controller", 1)
+                raise KeyboardInterrupt
+
+    said = Interrupting()
+    outcome = run_on_slurm(store, range(6), ["python"], SlurmOptions(), said)
+    assert outcome.running == ("5",)
+    assert outcome.cancelled == ()
+    assert "could not be cancelled, and go on (Unable to contact" in said[-1]
+
+
 def test_a_damaged_journal_is_not_taken_for_an_empty_one(store, stubs):
     submit(store)
     (store.layout.launch / "slurm.json").write_text("{")
