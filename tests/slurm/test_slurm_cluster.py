@@ -1,6 +1,7 @@
 """The SLURM engine on a real cluster."""
 
 import json
+import os
 import signal
 
 import numpy as np
@@ -181,6 +182,29 @@ def test_interrupting_the_launcher_cancels_its_jobs_and_says_how_to_go_on(launch
     wait_until(lambda: not cluster.queue(one.jobs[0]), "the queue is empty", 30)
     one.run()
     assert_filled(one)
+
+
+SLOW_SBATCH = """#!/bin/bash
+PATH=${PATH#*:}
+sbatch "$@"
+until [ -e answer ]; do sleep 0.1; done
+"""
+
+
+def test_a_job_that_is_interrupted_while_it_is_submitted_is_cancelled(launch, cluster):
+    one = launch(2)
+    slow = one.folder / "sbatch"
+    slow.write_text(SLOW_SBATCH)
+    slow.chmod(0o755)
+    process = one.start("--play.wait=0", env={"PATH": f"{one.folder}:{os.environ['PATH']}"})
+    one.wait_until_begun(0)
+    assert not one.jobs  # sbatch has not answered
+    process.send_signal(signal.SIGINT)
+    (one.folder / "answer").touch()
+    said = one.finish(process)
+    (job,) = outcome_of(said)["cancelled"]
+    wait_until(lambda: not cluster.queue(job), "the queue is empty", 30)
+    assert not one.store.completed.any()
 
 
 def test_a_launch_outlasts_the_controllers_absence(launch, cluster):
