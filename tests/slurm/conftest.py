@@ -195,7 +195,8 @@ def _free_ports(count: int) -> list[int]:
 def _lacking() -> str | None:
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
-        return f"{', '.join(missing)} not installed: apt-get install slurmctld slurmd slurm-client"
+        names = "slurmctld slurmd slurm-client munge"
+        return f"no {', '.join(missing)}: apt-get install --no-install-recommends {names}"
     if os.geteuid() != 0:
         return "slurmd needs root"
     return None

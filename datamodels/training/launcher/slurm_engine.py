@@ -95,7 +95,7 @@ class _Launch:
         self._options = options
         self._progress = progress
         self._rows = np.unique(np.asarray(rows, np.int64))
-        self._missing: list[int] = self._rows.tolist()
+        self._missing = self._missing_now()
         self._failures = RowFailures(store.layout, self._missing)
         self._submitted = 0  # arrays
         self._fruitless = 0  # of them, in a row
@@ -166,8 +166,12 @@ class _Launch:
             interrupted=interrupted,
         )
 
+    def _missing_now(self) -> list[int]:
+        missing: list[int] = self._rows[~self._store.completed[self._rows]].tolist()
+        return missing
+
     def _look_at_rows(self, *, now: bool = False) -> None:
-        self._missing = self._rows[~self._store.completed[self._rows]].tolist()
+        self._missing = self._missing_now()
         self._failures.look(self._missing, now=now)
 
     def _is_set_aside(self, row: int) -> bool:
