@@ -1,7 +1,7 @@
 """What :func:`datamodels.training.train_copies` returns: many trained copies of one network."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class TrainedCopies:
     """
 
     def __init__(
-        self, skeleton: nn.Module, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+        self, skeleton: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor]
     ) -> None:
         self.params = {name: value.detach() for name, value in params.items()}
         self.buffers = {name: value.detach() for name, value in buffers.items()}
@@ -62,14 +62,12 @@ class TrainedCopies:
         forward = self._forward()
         with torch.no_grad(), FeaturesFirst():
             outputs = [
-                forward(self.params, self.buffers, part) for part in inputs.split(batch_size)
+                forward(self.params, self.buffers, part) for part in torch.split(inputs, batch_size)
             ]
         return torch.cat(outputs, dim=1)
 
-    def _forward(self) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Tensor]:
-        def one(
-            params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], inputs: Tensor
-        ) -> Tensor:
+    def _forward(self) -> Callable[[dict[str, Tensor], dict[str, Tensor], Tensor], Tensor]:
+        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
             outputs: Tensor = functional_call(self._skeleton, (params, buffers), (inputs,))
             return outputs
 

@@ -1,4 +1,4 @@
-"""Linear layers computed with the batch as the last axis, which stacked small networks gain from."""
+"""Linear layers with the batch as the last axis in memory, which stacked small networks like."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -115,7 +115,7 @@ def train_copies(
     lengths = training_lengths(own_rows, len(counted), batch_size, steps=steps, epochs=epochs)
     modules, generators = _fresh_copies(make_module, checked_seeds(seeds, len(counted)), inputs)
     check_modules(modules, batches)
-    params, buffers = stack_module_state(modules)  # type: ignore[no-untyped-call]
+    params, buffers = stack_module_state(modules)
     trained = [value for value in params.values() if value.requires_grad]
     update = optimizer(trained)
     check_optimizer(update)

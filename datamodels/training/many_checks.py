@@ -56,7 +56,8 @@ def checked_masks(masks: Any, n: int, device: torch.device) -> Tensor:
             f"masks hold {masks[other][0].item()}; each entry must be 0 or 1: weights of examples "
             "belong into the loss"
         )
-    return masks.to(device=device, dtype=torch.bool)
+    checked: Tensor = masks.to(device=device, dtype=torch.bool)
+    return checked
 
 
 def checked_seeds(seeds: Sequence[int] | NDArray[np.integer], m: int) -> list[int]:
@@ -140,8 +141,8 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
     mixing = tuple(getattr(torch.optim, name) for name in _MIXING if hasattr(torch.optim, name))
     if isinstance(optimizer, mixing):
         raise UsageError(
-            f"{type(optimizer).__name__} does not treat each number by itself, so that copies would "
-            "not be what they are alone; take e.g. SGD, Adam, AdamW or RMSprop"
+            f"{type(optimizer).__name__} does not treat each number by itself, so that copies "
+            "would not be what they are alone; take e.g. SGD, Adam, AdamW or RMSprop"
         )
 
 
