@@ -4,6 +4,11 @@ One step of a small network is mostly the cost of starting it. :func:`train_copi
 parameters of m copies and takes the step of all of them at once (``torch.func.vmap``). Result i is
 that of copy i trained alone, to floating-point tolerance: its initial weights and the order of its
 batches are functions of its seed, and no number of one copy reaches another.
+
+On a CPU about 32 copies in a call are best for networks of some thousand parameters (the numbers
+of a step should stay in the caches), more for smaller ones, with one thread a process
+(``OMP_NUM_THREADS=1``) and as many processes as cores. Convolutions gain little there: once a
+batch holds enough work for the core, stacking adds nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +35,7 @@ from datamodels.training.many_checks import (
     training_lengths,
 )
 
+_State = dict[str, Tensor]
 Batches = Literal["all", "subset"]
 Loss = Callable[[Any, Tensor], Tensor]
 OptimizerOf = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -42,13 +48,18 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     What ``torch.nn.functional.cross_entropy(..., reduction="none")`` computes, which is slow for
     few classes: there the softmax runs along the classes, here along the batch.
     """
+    if labels.is_floating_point():
+        raise InputError(
+            f"targets are {labels.dtype}; the default loss needs the number of each example's "
+            "class: targets.long(), or pass a loss of your own"
+        )
     if outputs.dim() != 2:
         raise InputError(
             f"the network returns shape {tuple(outputs.shape)} for a batch; the default loss needs "
             "logits of shape (batch, classes): reshape them, or pass a loss of your own"
         )
     log_shares = outputs.transpose(0, 1).log_softmax(0)  # (classes, b)
-    return -log_shares.gather(0, labels[None])[0]
+    return -log_shares.gather(0, labels[None].long())[0]
 
 
 def train_copies(
@@ -105,7 +116,8 @@ def train_copies(
         UsageError: an argument is out of its range, or an optimizer is known to mix copies.
         InputError: shapes or values do not fit together.
 
-    Dropout draws numbers that differ from those of a run alone. BatchNorm needs
+    The module may do whatever ``torch.func.vmap`` can: no recurrent layers and no branches on
+    values. Dropout draws numbers that differ from those of a run alone. BatchNorm needs
     ``batches="subset"``, for it would see the examples outside the subset otherwise. The state of
     torch's random number generators is as before afterwards.
     """
@@ -115,6 +127,7 @@ def train_copies(
     lengths = training_lengths(own_rows, len(counted), batch_size, steps=steps, epochs=epochs)
     modules, generators = _fresh_copies(make_module, checked_seeds(seeds, len(counted)), inputs)
     check_modules(modules, batches)
+    modules = [module.to(inputs.device) for module in modules]
     params, buffers = stack_module_state(modules)
     trained = [value for value in params.values() if value.requires_grad]
     update = optimizer(trained)
@@ -122,18 +135,21 @@ def train_copies(
     schedule = None if scheduler is None else scheduler(update)
 
     losses_of_batch = _losses_of_batch(modules[0], loss)
-    finished = _Finished(params | buffers, lengths)
+    finished = _Finished(lengths)
     order = BatchOrder(own_rows, generators, batch_size=batch_size, steps=max(lengths))
     for step, drawn in enumerate(order, start=1):
         rows = drawn.to(inputs.device)  # (m, b)
-        losses = losses_of_batch(params, buffers, _pick(inputs, rows), _pick(targets, rows))
+        losses, changed = losses_of_batch(
+            params, buffers, _pick(inputs, rows), _pick(targets, rows)
+        )
         total = _total_loss(losses, counted.gather(1, rows) if batches == "all" else None)
         update.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         update.step()
+        buffers.update({name: value.detach() for name, value in changed.items()})
         if schedule is not None:
             schedule.step()
-        finished.keep(step)
+        finished.keep(step, params | buffers)
     state = finished.state
     return TrainedCopies(
         modules[0], {name: state[name] for name in params}, {name: state[name] for name in buffers}
@@ -149,25 +165,25 @@ def _fresh_copies(
     with torch.random.fork_rng(devices=on_device):
         for seed in seeds:
             torch.manual_seed(seed)
-            modules.append(make_module().to(inputs.device))
+            modules.append(make_module())
             generators.append(torch.Generator().set_state(torch.get_rng_state()))
     return modules, generators
 
 
-def _losses_of_batch(skeleton: nn.Module, loss: Loss) -> Callable[..., Tensor]:
-    """From stacked parameters and batches (m, b, ...) to losses (m, b)."""
+def _losses_of_batch(skeleton: nn.Module, loss: Loss) -> Callable[..., Any]:
+    """From stacked state and batches (m, b, ...) to losses (m, b) and the buffers afterwards."""
 
-    def of_one(params: Any, buffers: Any, inputs: Tensor, targets: Tensor) -> Tensor:
-        losses = loss(functional_call(skeleton, (params, buffers), (inputs,)), targets)
+    def of_one(params: _State, buffers: _State, inputs: Tensor, targets: Tensor) -> Any:
+        state = params | buffers  # functional_call puts in what the module has assigned anew
+        losses = loss(functional_call(skeleton, state, (inputs,)), targets)
         check_losses(losses, len(inputs))
-        return losses
+        return losses, {name: state[name] for name in buffers}
 
     of_all = vmap(of_one, randomness="different")
 
-    def of_batch(*stacked: Any) -> Tensor:
+    def of_batch(*stacked: Any) -> Any:
         with FeaturesFirst():
-            losses: Tensor = of_all(*stacked)
-        return losses
+            return of_all(*stacked)
 
     return of_batch
 
@@ -188,19 +204,17 @@ def _total_loss(losses: Tensor, counted: Tensor | None) -> Tensor:
 class _Finished:
     """The state of each copy at its own last step; the longer ones train on beside it."""
 
-    def __init__(self, live: dict[str, Tensor], lengths: list[int]) -> None:
-        self._live = live
+    def __init__(self, lengths: list[int]) -> None:
         self._lengths = torch.tensor(lengths)
         self._ends = set(lengths)
-        self.state = live  # itself where all copies end together
-        if len(self._ends) > 1:
-            self.state = {name: torch.empty_like(value) for name, value in live.items()}
+        self.state: _State = {}
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, live: _State) -> None:
         """Copy what the copies that end with this step have become."""
-        if self.state is self._live or step not in self._ends:
+        if step not in self._ends:
             return
         with torch.no_grad():
-            for name, value in self._live.items():
+            for name, value in live.items():
+                kept = self.state.setdefault(name, torch.empty_like(value, requires_grad=False))
                 ended = (self._lengths == step).nonzero()[:, 0].to(value.device)
-                self.state[name][ended] = value[ended]
+                kept[ended] = value[ended]

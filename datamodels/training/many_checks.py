@@ -115,6 +115,8 @@ def training_lengths(
 
 def check_modules(modules: Sequence[nn.Module], batches: str) -> None:
     """InputError where the copies cannot be stacked; UsageError where examples would leak."""
+    for module in modules:
+        _check_module(module)
     first = _shapes(modules[0])
     if not any(value.requires_grad for value in modules[0].parameters()):
         raise InputError("the module has no parameter to train: each has requires_grad=False")
@@ -131,13 +133,31 @@ def check_modules(modules: Sequence[nn.Module], batches: str) -> None:
         )
 
 
+def _check_module(module: Any) -> None:
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"make_module returned {type(module).__name__}; it must make a torch.nn.Module"
+        )
+    if any(nn.parameter.is_lazy(value) for value in module.parameters()):
+        raise InputError(
+            "the module has lazy layers, whose shapes are not known yet; name their sizes, e.g. "
+            "Linear(64, 10) for LazyLinear(10)"
+        )
+
+
 def _shapes(module: nn.Module) -> dict[str, tuple[Any, ...]]:
     named = [*module.named_parameters(), *module.named_buffers()]
     return {name: (tuple(value.shape), value.dtype, value.requires_grad) for name, value in named}
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+def check_optimizer(optimizer: Any) -> None:
     """UsageError for torch's own optimizers that would mix copies."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(
+            f"optimizer made {type(optimizer).__name__}; it must be a function from a list of "
+            "parameters to a torch.optim.Optimizer, e.g. lambda params: torch.optim.SGD(params, "
+            "lr=0.1)"
+        )
     mixing = tuple(getattr(torch.optim, name) for name in _MIXING if hasattr(torch.optim, name))
     if isinstance(optimizer, mixing):
         raise UsageError(
@@ -157,5 +177,9 @@ def check_losses(losses: Any, batch_size: int) -> None:
 
 
 def _at_least_one(name: str, value: int) -> None:
-    if operator.index(value) < 1:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name}={value!r} is not an integer") from None
+    if number < 1:
         raise UsageError(f"{name}={value} is out of range: it must be at least 1")

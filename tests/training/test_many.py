@@ -226,6 +226,31 @@ def test_tied_and_fixed_parameters_and_integer_inputs():
         assert not module.fixed.requires_grad
 
 
+class Counting(nn.Module):
+    """Assigns a buffer anew in every call, rather than changing it in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(9, N_CLASSES)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs):
+        self.calls = self.calls + 1
+        return self.layer(inputs) / self.calls
+
+
+def test_buffers_that_are_assigned_anew():
+    options = {"batches": "subset", "optimizer": OPTIMIZERS["sgd"]}
+    together = train_many(Counting, VECTORS, epochs=4, **options)
+    for i, mask in enumerate(MASKS):
+        steps = math.ceil(4 * mask.sum() / BATCH)
+        assert together.buffers["calls"][i] == steps
+        assert_same_module(
+            together.module(i),
+            train_alone(Counting, VECTORS, mask, SEEDS[i], steps=steps, **options),
+        )
+
+
 def test_losses_of_ones_own():
     """A regression on targets of several columns."""
     targets = torch.randn(N, 2, dtype=torch.float64)
@@ -311,6 +336,11 @@ def lbfgs(params):
         ({"steps": None, "epochs": math.nan}, UsageError, "epochs=nan is out of range"),
         ({"optimizer": lbfgs}, UsageError, "LBFGS does not treat each number by itself"),
         ({"make_module": made_differently}, InputError, "another network for copy 1"),
+        ({"make_module": lambda: nn.LazyLinear(4)}, InputError, "lazy layers"),
+        ({"make_module": lambda: 5}, InputError, "make_module returned int"),
+        ({"optimizer": lambda _: None}, InputError, "optimizer made NoneType"),
+        ({"steps": 2.5}, UsageError, "steps=2.5 is not an integer"),
+        ({"targets": LABELS.float()}, InputError, r"targets are torch.float32; .*long"),
         ({"make_module": nn.Tanh}, InputError, "no parameter to train"),
         ({"loss": functional.cross_entropy}, InputError, r"has shape \(\); .*reduction='none'"),
         ({"make_module": lambda: nn.Sequential(mlp(), nn.Unflatten(1, (2, 2)))}, InputError,
