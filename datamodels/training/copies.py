@@ -73,3 +73,22 @@ class TrainedCopies:
 
         forward: Callable[..., Tensor] = vmap(one, in_dims=(0, 0, None), randomness="different")
         return forward
+
+
+class FinishedCopies:
+    """The state of each copy at its own last step; the longer ones train on beside it."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self._lengths = torch.tensor(lengths)
+        self._ends = set(lengths)
+        self.state: dict[str, Tensor] = {}
+
+    def keep(self, step: int, live: dict[str, Tensor]) -> None:
+        """Copy what the copies that end with this step have become."""
+        if step not in self._ends:
+            return
+        with torch.no_grad():
+            for name, value in live.items():
+                kept = self.state.setdefault(name, torch.empty_like(value, requires_grad=False))
+                ended = (self._lengths == step).nonzero()[:, 0].to(value.device)
+                kept[ended] = value[ended]

@@ -22,7 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from datamodels.errors import InputError
 from datamodels.training.batches import BatchOrder
-from datamodels.training.copies import TrainedCopies
+from datamodels.training.copies import FinishedCopies, TrainedCopies
 from datamodels.training.features_first import FeaturesFirst
 from datamodels.training.many_checks import (
     check_data,
@@ -135,7 +135,7 @@ def train_copies(
     schedule = None if scheduler is None else scheduler(update)
 
     losses_of_batch = _losses_of_batch(modules[0], loss)
-    finished = _Finished(lengths)
+    finished = FinishedCopies(lengths)
     order = BatchOrder(own_rows, generators, batch_size=batch_size, steps=max(lengths))
     for step, drawn in enumerate(order, start=1):
         rows = drawn.to(inputs.device)  # (m, b)
@@ -199,22 +199,3 @@ def _total_loss(losses: Tensor, counted: Tensor | None) -> Tensor:
         return losses.mean(1).sum()
     counts = counted.to(losses.dtype)  # (m, b)
     return ((losses * counts).sum(1) / counts.sum(1).clamp(min=1)).sum()
-
-
-class _Finished:
-    """The state of each copy at its own last step; the longer ones train on beside it."""
-
-    def __init__(self, lengths: list[int]) -> None:
-        self._lengths = torch.tensor(lengths)
-        self._ends = set(lengths)
-        self.state: _State = {}
-
-    def keep(self, step: int, live: _State) -> None:
-        """Copy what the copies that end with this step have become."""
-        if step not in self._ends:
-            return
-        with torch.no_grad():
-            for name, value in live.items():
-                kept = self.state.setdefault(name, torch.empty_like(value, requires_grad=False))
-                ended = (self._lengths == step).nonzero()[:, 0].to(value.device)
-                kept[ended] = value[ended]

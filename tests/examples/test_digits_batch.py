@@ -4,16 +4,22 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from examples.digits import train_digits
 
 
 @pytest.fixture
-def no_options(monkeypatch):
+def as_in_a_worker(monkeypatch):
+    """No options, and one thread: networks of this size gain nothing from more."""
     monkeypatch.setattr(sys, "argv", ["test"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
-@pytest.mark.usefixtures("no_options")
+@pytest.mark.usefixtures("as_in_a_worker")
 def test_rows_made_at_once_equal_rows_made_alone(tmp_path):
     indices = [5, 0, 999]
     rows = train_digits.main_batch(indices=indices, logdir=str(tmp_path))
