@@ -11,6 +11,7 @@ ALL = (
     "worker_overhead",
     "store_scale",
     "launching",
+    "batched_training",
     "beton_io",
     "pair_counts",
     "lasso_path",

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from datamodels.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from datamodels.training.copies import TrainedCopies
     from datamodels.training.launcher.fill import fill_store
+    from datamodels.training.many import train_copies
     from datamodels.training.masks import row_seed, subset_mask, subset_masks
     from datamodels.training.spec import Spec
     from datamodels.training.store import Store
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Spec",
     "Store",
+    "TrainedCopies",
     "fill_store",
     "grow_store",
     "merge_stores",
@@ -24,6 +27,7 @@ __all__ = [
     "status_of",
     "subset_mask",
     "subset_masks",
+    "train_copies",
     "verify_store",
 ]
 
@@ -32,6 +36,7 @@ __getattr__ = lazy_names(
     {
         "Spec": "datamodels.training.spec",
         "Store": "datamodels.training.store",
+        "TrainedCopies": "datamodels.training.copies",
         "fill_store": "datamodels.training.launcher.fill",
         "grow_store": "datamodels.training.store_growth",
         "merge_stores": "datamodels.training.store_merge",
@@ -39,6 +44,7 @@ __getattr__ = lazy_names(
         "status_of": "datamodels.training.store_status",
         "subset_mask": "datamodels.training.masks",
         "subset_masks": "datamodels.training.masks",
+        "train_copies": "datamodels.training.many",
         "verify_store": "datamodels.training.store_checks",
     },
 )
