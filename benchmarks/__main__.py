@@ -7,7 +7,16 @@ own) and ``early_end`` (a store of trained networks).
 import importlib
 import sys
 
-ALL = ("worker_overhead", "store_scale", "beton_io", "pair_counts", "lasso_path", "scaling")
+ALL = (
+    "worker_overhead",
+    "store_scale",
+    "launching",
+    "batched_training",
+    "beton_io",
+    "pair_counts",
+    "lasso_path",
+    "scaling",
+)
 
 if __name__ == "__main__":
     names = sys.argv[1:] or ALL

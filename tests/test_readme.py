@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -28,10 +29,10 @@ def command(needle):
 def test_the_five_steps_work_as_written(run, tmp_path):
     (tmp_path / "spec.json").write_text(block("json", "num_models").replace("1000", "120"))
     (tmp_path / "my_training.py").write_text(block("python", "LogisticRegression"))
-    smaller = {"--worker.indices=0-999": "--worker.indices=0-119",
-               "--data.num_train=640": "--data.num_train=64",
+    smaller = {"--data.num_train=640": "--data.num_train=64",
                "--data.num_val=160": "--data.num_val=16"}  # fmt: skip
-    for needle in ("initialize_store", "training.c=0.5", "num_train=640", "evaluation.lds"):
+    launch = "launch.main_import=my_training --training.c=0.5"
+    for needle in ("initialize_store", launch, "num_train=640", "evaluation.lds"):
         module, options = command(needle)
         result = run(module, *[smaller.get(option, option) for option in options])
         assert result.returncode == 0, result.stderr
@@ -39,6 +40,19 @@ def test_the_five_steps_work_as_written(run, tmp_path):
     assert "on 40 models, 169 targets" in result.stdout
     masks = np.load(tmp_path / "runs" / "mine" / "masks.npy")
     assert (masks.sum(axis=1) == 200).all()
+    assert run("training.status", "runs/mine").returncode == 0
+    shutil.copytree(tmp_path / "runs" / "mine", tmp_path / "runs" / "here")
+    shutil.copytree(tmp_path / "runs" / "mine", tmp_path / "runs" / "there")
+    for line in block("bash", "--grow.num_models").splitlines():
+        words = shlex.split(line, comments=True)
+        result = run(words[2].removeprefix("datamodels."), *words[3:])
+        assert result.returncode == 0, result.stdout + result.stderr
+    module, options = command("worker.indices=0-99,200")
+    result = run(module, *[option.replace("0-99,200", "0-99,120") for option in options])
+    assert "1 of 101 rows written, 100 were complete already" in result.stdout
+    assert run("training.status", "runs/mine").returncode == 1
+    rows = np.load(tmp_path / "runs" / "mine" / "_completed.npy")
+    assert (len(rows), rows.sum()) == (2000, 121)
 
 
 def test_the_python_snippets_work_as_written(tmp_path, monkeypatch):

@@ -9,12 +9,19 @@ from datamodels.cli.command_line import scan, without_options
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.training.launcher.config import LaunchConfig, LaunchResult
-from datamodels.training.launcher.fill import fill_store, launch
+from datamodels.training.launcher.fill import fill_store, run_launch
+from datamodels.training.launcher.slurm_options import SlurmOptions
 from datamodels.training.launcher.summary import failures
 from datamodels.training.store import Store
 from datamodels.training.supervisor import terminated_as_exit
 
 __all__ = ["fill_store", "main"]
+
+# What is asked of a cluster alone; other options of SlurmOptions are those of every engine.
+_SLURM = (
+    "partition", "account", "time", "gpus", "memory", "cpus", "sbatch", "resubmissions",
+    "signal_seconds", "poll_seconds",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -24,17 +31,22 @@ def main() -> int:
 
 def _launch(values: Values) -> int:
     given = section(values, "launch") | section(values, "worker")
+    slurm = {f.name: given[f.name] for f in fields(SlurmOptions) if f.name in _SLURM}
+    given["slurm"] = SlurmOptions(**slurm)
     config = LaunchConfig(**{f.name: given[f.name] for f in fields(LaunchConfig)})
     _refuse_worker_options()
     options = without_options(sys.argv[1:], LAUNCH.options())
     try:
         with terminated_as_exit():
-            result = launch(config, options)
+            result = run_launch(config, options)
+        if result.interrupted:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         _say_how_to_go_on(config)
         raise
     _report(result, config)
-    return 0 if result.is_complete or result.command else 1
+    handed_over = result.command or (result.jobs and not config.wait)
+    return 0 if result.is_complete or handed_over else 1
 
 
 def _refuse_worker_options() -> None:
@@ -61,6 +73,8 @@ def _report(result: LaunchResult, config: LaunchConfig) -> None:
         print(result.command)
         return
     print(f"{result.complete} of {result.asked} rows are complete")
+    if result.jobs:
+        print(f"submitted: job {', '.join(result.jobs)}; the same command follows it")
     if result.set_aside:
         layout = Store.open(config.logdir).layout
         print(failures(layout, result.set_aside, result.reasons), file=sys.stderr)

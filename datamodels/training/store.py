@@ -64,7 +64,7 @@ class Store:
         if cls.exists(logdir):
             clear_remains(layout)
             store = cls.open(logdir)
-            if not store._holds(spec):
+            if not store.holds(spec):
                 raise SpecMismatchError(
                     f"{logdir} holds a store of another spec; it was not changed\n"
                     f"there: {store.spec}\nasked: {spec}\n"
@@ -102,7 +102,7 @@ class Store:
         _check_files(layout, spec)
         return cls(layout, spec)
 
-    def _holds(self, spec: Spec) -> bool:
+    def holds(self, spec: Spec) -> bool:
         """Whether this is a store of ``spec``. Headers cannot say which values are allowed."""
         if self._spec_is_saved:
             return self.spec == spec

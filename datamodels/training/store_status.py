@@ -170,7 +170,7 @@ def _errors_of(layout: StoreLayout, missing: NDArray[np.bool_]) -> dict[int, Fai
                 before = found.get(row.row)
                 if before is None or before.ended <= row.ended:
                     found[row.row] = FailedRow(row.row, row.error, str(path), row.ended)
-    for index in _tried(layout):
+    for index in tried_rows(layout):
         if index < missing.size and missing[index]:
             path = layout.error(index)
             changed = _changed(path)
@@ -179,7 +179,7 @@ def _errors_of(layout: StoreLayout, missing: NDArray[np.bool_]) -> dict[int, Fai
     return found
 
 
-def _tried(layout: StoreLayout) -> Iterator[int]:
+def tried_rows(layout: StoreLayout) -> Iterator[int]:
     """The rows that have a folder: names only, as there may be a million."""
     try:
         with os.scandir(layout.workers) as entries:

@@ -25,7 +25,6 @@ from datamodels.errors import DatamodelsError
 from datamodels.training import Store
 from datamodels.training.utils import make_config
 from examples.digits.data import load_digits
-from examples.digits.workers import train_missing
 
 Section("demo", "the demo on scikit-learn's digits").params(
     out=Param(str, "folder for everything the demo makes", default="demo"),
@@ -35,6 +34,7 @@ Section("demo", "the demo on scikit-learn's digits").params(
 
 SPEC = Path(__file__).with_name("spec.json")
 MIN_MODELS = 50
+BATCH = 32  # networks that a worker trains at once: more are no faster on a core
 N_SHOWN = 5  # helpful and harmful training images of each test image in the report
 
 
@@ -83,7 +83,10 @@ def train(folder: Path, models: int, workers: int) -> None:
     store = Store.open(folder / "store")
     missing = len(store.missing())
     headline(f"2. Train {missing or 'no more'} networks, each on its own half of the images")
-    train_missing(store, "examples.digits.train_digits", workers)
+    if missing:
+        run("training.launch", f"--launch.logdir={folder / 'store'}",
+            "--launch.main_import=examples.digits.train_digits", f"--launch.workers={workers}",
+            f"--worker.batch={BATCH}")  # fmt: skip
     accuracy = store["accuracy"][:].mean()
     print(f"{models} networks, test accuracy {accuracy:.3f} on average")
 

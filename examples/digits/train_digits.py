@@ -1,12 +1,14 @@
-"""Train one small network on a random part of the digits: a ``main`` for the worker.
+"""Train small networks on random parts of the digits: a ``main`` for the worker.
 
     python -m datamodels.training.worker --worker.logdir=STORE --worker.indices=0-999 \
         --worker.main_import=examples.digits.train_digits
 
 Row ``index`` of the store is a function of (``digits.seed``, ``index``) alone: its subset, the
-initial weights and the order of the batches.
+initial weights and the order of the batches. ``main_batch`` makes the rows of many indices at once,
+in a quarter of the time or less; they equal those of ``main`` but for rounding.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,9 +18,11 @@ from fastargs.decorators import param, section
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datamodels.training import row_seed, subset_mask
+from datamodels.training import TrainedCopies, row_seed, subset_mask, subset_masks, train_copies
 from datamodels.training.utils import make_config
 from examples.digits.data import load_digits
+
+N_PIXELS = 64
 
 Section("digits", "how the small networks are trained").params(
     alpha=Param(float, "share of the training images in each subset", default=0.5),
@@ -41,6 +45,11 @@ def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return train, torch.from_numpy(digits.train_labels), test, torch.from_numpy(digits.test_labels)
 
 
+def network(hidden: int) -> nn.Module:
+    """Untrained, for flattened images."""
+    return nn.Sequential(nn.Linear(N_PIXELS, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
 @section("digits")
 @param("hidden")
 @param("steps")
@@ -59,7 +68,7 @@ def train(
     """A network trained on the images where ``mask`` (n_train,) is 1."""
     images, labels, _, _ = tensors()
     torch.manual_seed(torch_seed)
-    model = nn.Sequential(nn.Linear(images.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    model = network(hidden)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):
@@ -75,11 +84,45 @@ def train(
     return model
 
 
+@section("digits")
+@param("hidden")
+@param("steps")
+@param("batch_size")
+@param("lr")
+@param("momentum")
+def train_many(
+    masks: Any,
+    torch_seeds: Sequence[int],
+    hidden: int,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    momentum: float,
+) -> TrainedCopies:
+    """For every mask (m, n_train) and seed the network that ``train`` makes, all at once."""
+    images, labels, _, _ = tensors()
+    return train_copies(
+        lambda: network(hidden),
+        images,
+        labels,
+        masks,
+        torch_seeds,
+        optimizer=lambda params: torch.optim.SGD(params, lr=lr, momentum=momentum),
+        steps=steps,
+        batch_size=batch_size,
+        batches="all",
+    )
+
+
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Correct logit minus the logsumexp of the others, (n,): the log odds of the correct class."""
-    correct = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return correct - others.logsumexp(1)
+    """Correct logit minus the logsumexp of the others: the log odds of the correct class.
+
+    Logits (..., n, 10) and labels (n,) give (..., n).
+    """
+    chosen = labels[:, None].expand(*logits.shape[:-1], 1)
+    correct = logits.gather(-1, chosen)[..., 0]
+    others = logits.scatter(-1, chosen, -torch.inf)
+    return correct - others.logsumexp(-1)
 
 
 @section("digits")
@@ -100,7 +143,30 @@ def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
         }
 
 
+@section("digits")
+@param("alpha")
+@param("seed")
+def train_rows(indices: Sequence[int], alpha: float, seed: int) -> dict[str, Any]:
+    """What ``train_row`` makes of each index, each array with one more axis in front."""
+    train_images, train_labels, test_images, test_labels = tensors()
+    masks = subset_masks(indices, len(train_images), alpha=alpha, seed=seed)
+    copies = train_many(masks, [row_seed(index, seed=seed) for index in indices])
+    test_logits = copies.predict(test_images)
+    return {
+        "masks": masks,
+        "margins": margins(test_logits, test_labels),
+        "train_margins": margins(copies.predict(train_images), train_labels),
+        "accuracy": (test_logits.argmax(-1) == test_labels).float().mean(-1),
+    }
+
+
 def main(*_: Any, index: int, logdir: str) -> dict[str, Any]:
     """What the worker calls."""
     make_config(quiet=True)
     return train_row(index)
+
+
+def main_batch(*_: Any, indices: Sequence[int], logdir: str) -> dict[str, Any]:
+    """What the worker calls for many rows at once, given ``--worker.batch``; 32 or 64 are best."""
+    make_config(quiet=True)
+    return train_rows(indices)

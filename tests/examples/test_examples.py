@@ -96,4 +96,5 @@ def test_a_row_is_a_function_of_its_index_alone(demo, tmp_path):
     assert done.returncode == 0, done.stderr
     for key in ("masks", "margins", "train_margins"):
         here, there = (np.load(folder / f"{key}.npy")[7] for folder in (tmp_path, out / "store"))
-        np.testing.assert_allclose(here, there, atol=1e-3)  # threads may add in another order
+        # 32 networks at once round otherwise than one; margins are float16
+        np.testing.assert_allclose(here, there, rtol=2e-3, atol=2e-3)

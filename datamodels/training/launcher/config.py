@@ -1,9 +1,10 @@
 """What a launch is asked to do, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from datamodels.errors import UsageError
+from datamodels.training.launcher.slurm_options import SlurmOptions
 
 ENGINES = ("local", "parallel", "slurm")
 
@@ -24,6 +25,7 @@ class LaunchConfig:
         batch: rows of one call of ``main_batch``; None: ``main`` for each row.
         job_timeout: seconds that a row may take.
         wait: of slurm, follow the jobs until they have ended.
+        slurm: what is asked of a SLURM cluster.
     """
 
     logdir: str
@@ -37,6 +39,7 @@ class LaunchConfig:
     batch: int | None = None
     job_timeout: int | None = None
     wait: bool = True
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -50,8 +53,17 @@ class LaunchConfig:
                 f"chunk={self.chunk} is for engine=parallel and slurm; local chunks follow the "
                 "measured time of a row"
             )
+        given = [f.name for f in fields(SlurmOptions) if getattr(self.slurm, f.name) != f.default]
+        if given and self.engine != "slurm":
+            raise UsageError(f"{', '.join(given)}: for engine=slurm, not engine={self.engine}")
         if not self.wait and self.engine != "slurm":
             raise UsageError(f"wait=false is for engine=slurm; engine={self.engine} has no queue")
+
+    def slurm_options(self) -> SlurmOptions:
+        """What is asked of a SLURM cluster, with what is asked of any engine."""
+        return replace(
+            self.slurm, chunk_rows=self.chunk, max_tasks=self.workers, retries=self.retries
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class LaunchResult:
         set_aside: rows that failed too often, in the order that they did.
         command: of engine parallel, the line to run.
         jobs: of engine slurm, the jobs that are still to end.
+        interrupted: whether Ctrl-C ended it, which cancels the jobs of engine slurm.
         reasons: why rows were set aside, a line each, where that is known here.
     """
 
@@ -72,6 +85,7 @@ class LaunchResult:
     set_aside: tuple[int, ...] = ()
     command: str | None = None
     jobs: tuple[str, ...] = ()
+    interrupted: bool = False
     reasons: Mapping[int, str] = field(default_factory=dict)
 
     @property

@@ -1,5 +1,6 @@
 """``fill_store``: bring a store's missing rows about, by whichever engine."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from datamodels.errors import UsageError
 from datamodels.training.indices import parse_indices
 from datamodels.training.launcher.config import LaunchConfig, LaunchResult
 from datamodels.training.launcher.gnu_parallel import parallel_line
 from datamodels.training.launcher.local_engine import run_locally
 from datamodels.training.launcher.lock import launch_lock
+from datamodels.training.launcher.progress import LaunchLine
+from datamodels.training.launcher.slurm_engine import run_on_slurm
 from datamodels.training.store import Store
 
 
@@ -41,10 +43,10 @@ def fill_store(
         WorkerFailedError: no worker could begin; the message is what it said.
     """
     given = [f"--{name}={value}" for name, value in (options or {}).items()]
-    return launch(LaunchConfig(str(logdir), main_import, **config), given)
+    return run_launch(LaunchConfig(str(logdir), main_import, **config), given)
 
 
-def launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
+def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
     """As :func:`fill_store`; ``options`` are words of a command line for the user's module."""
     store = Store.open(config.logdir)
     asked = rows_asked_for(store, config.indices)
@@ -65,7 +67,23 @@ def _run(store: Store, rows: list[int], config: LaunchConfig, arguments: list[st
         return run_locally(store, rows, config, arguments)
     if config.engine == "parallel":
         return LaunchResult(len(rows), 0, command=parallel_line(store, rows, config, arguments))
-    raise UsageError(f"engine={config.engine} is not there")
+    return _run_on_slurm(store, rows, config, arguments)
+
+
+def _run_on_slurm(
+    store: Store, rows: list[int], config: LaunchConfig, arguments: list[str]
+) -> LaunchResult:
+    command = [sys.executable, "-m", "datamodels.training.worker", *arguments]
+    with LaunchLine(len(rows), 0) as line:
+        options = config.slurm_options()
+        outcome = run_on_slurm(store, rows, command, options, line, wait=config.wait)
+    return LaunchResult(
+        len(rows),
+        outcome.complete,
+        outcome.set_aside,
+        jobs=outcome.running,
+        interrupted=outcome.interrupted,
+    )
 
 
 def rows_asked_for(store: Store, indices: str | None) -> "np.ndarray[Any, np.dtype[np.int64]]":

@@ -20,7 +20,7 @@ class LaunchLine:
         self._state = (done, 0, 0)
 
     def update(self, done: int, failed: int, running: int) -> None:
-        """Rows complete, rows set aside, and workers that are at a row."""
+        """Rows complete, rows failed for good or for now, and workers or tasks at work."""
         if (done, failed, running) != self._state:
             self._state = (done, failed, running)
             self._bar.set_postfix_str(f"{failed} failed, {running} running", refresh=False)
