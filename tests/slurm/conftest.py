@@ -21,7 +21,7 @@ import pytest
 from datamodels.training.launcher.slurm_journal import SlurmJournal
 from datamodels.training.spec import Spec
 from datamodels.training.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, unavailable
 
 HERE = Path(__file__).parent
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
@@ -206,9 +206,7 @@ def _lacking() -> str | None:
 def cluster() -> Iterator[TestCluster]:
     lacking = _lacking()
     if lacking is not None:
-        if "slurm" in os.environ.get("DATAMODELS_REQUIRE", "").split(","):
-            pytest.fail(f"DATAMODELS_REQUIRE asks for slurm: {lacking}")
-        pytest.skip(lacking)
+        unavailable("slurm", lacking)
     # Short: the path of a socket has at most 108 characters.
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as base:
         one = TestCluster(Path(base))
