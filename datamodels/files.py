@@ -5,6 +5,7 @@ then given their name, which must be free.
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -129,6 +130,26 @@ def sync_folder(folder: Path) -> None:
     """Make new names in ``folder`` survive a loss of power."""
     with suppress(OSError):  # some file systems cannot, and need not
         _sync(folder)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process alone, as long as it is open; False where another has it,
+    None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_file_of(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_all(descriptor: int, offset: int, content: Any) -> None:

@@ -73,7 +73,7 @@ def _report(result: LaunchResult, config: LaunchConfig) -> None:
         print(result.command)
         return
     print(f"{result.complete} of {result.asked} rows are complete")
-    if result.jobs:
+    if result.jobs and not result.is_complete:
         print(f"submitted: job {', '.join(result.jobs)}; the same command follows it")
     if result.set_aside:
         layout = Store.open(config.logdir).layout

@@ -11,7 +11,8 @@ of a step should stay in the caches), more for smaller ones, with one thread a p
 batch holds enough work for the core, stacking adds nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from datamodels.training.many_checks import (
     check_losses,
     check_modules,
     check_optimizer,
+    check_schedule,
     checked_masks,
     checked_seeds,
     subset_rows,
@@ -117,56 +119,70 @@ def train_copies(
         InputError: shapes or values do not fit together.
 
     The module may do whatever ``torch.func.vmap`` can: no recurrent layers and no branches on
-    values. Dropout draws numbers that differ from those of a run alone. BatchNorm needs
-    ``batches="subset"``, for it would see the examples outside the subset otherwise. The state of
-    torch's random number generators is as before afterwards.
+    values. Dropout draws numbers that depend on all ``seeds`` together, and differ from those of a
+    run alone. BatchNorm needs ``batches="subset"``, for it would see the examples outside the
+    subset otherwise. With ``batches="all"`` a loss that is not finite spoils its copy, also where
+    the example is outside the subset. The state of torch's random number generators is as before
+    afterwards.
     """
     check_data(inputs, targets)
     counted = checked_masks(masks, len(inputs), inputs.device)  # (m, n) bool
     own_rows = subset_rows(counted, batches, batch_size)
     lengths = training_lengths(own_rows, len(counted), batch_size, steps=steps, epochs=epochs)
-    modules, generators = _fresh_copies(make_module, checked_seeds(seeds, len(counted)), inputs)
-    check_modules(modules, batches)
-    modules = [module.to(inputs.device) for module in modules]
-    params, buffers = stack_module_state(modules)
-    trained = [value for value in params.values() if value.requires_grad]
-    update = optimizer(trained)
-    check_optimizer(update)
-    schedule = None if scheduler is None else scheduler(update)
+    own_seeds = checked_seeds(seeds, len(counted))
+    with _kept_random_state(inputs.device):
+        modules, generators = _fresh_copies(make_module, own_seeds)
+        check_modules(modules, batches)
+        torch.manual_seed(sum(own_seeds) % 2**63)  # of what is drawn while they train
+        modules = [module.to(inputs.device) for module in modules]
+        params, buffers = stack_module_state(modules)
+        trained = [value for value in params.values() if value.requires_grad]
+        update = optimizer(trained)
+        check_optimizer(update)
+        schedule = None if scheduler is None else scheduler(update)
+        check_schedule(schedule)
 
-    losses_of_batch = _losses_of_batch(modules[0], loss)
-    finished = FinishedCopies(lengths)
-    order = BatchOrder(own_rows, generators, batch_size=batch_size, steps=max(lengths))
-    for step, drawn in enumerate(order, start=1):
-        rows = drawn.to(inputs.device)  # (m, b)
-        losses, changed = losses_of_batch(
-            params, buffers, _pick(inputs, rows), _pick(targets, rows)
-        )
-        total = _total_loss(losses, counted.gather(1, rows) if batches == "all" else None)
-        update.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        update.step()
-        buffers.update({name: value.detach() for name, value in changed.items()})
-        if schedule is not None:
-            schedule.step()
-        finished.keep(step, params | buffers)
+        losses_of_batch = _losses_of_batch(modules[0], loss)
+        finished = FinishedCopies(lengths)
+        order = BatchOrder(own_rows, generators, batch_size=batch_size, steps=max(lengths))
+        for step, drawn in enumerate(order, start=1):
+            rows = drawn.to(inputs.device)  # (m, b)
+            losses, changed = losses_of_batch(
+                params, buffers, _pick(inputs, rows), _pick(targets, rows)
+            )
+            total = _total_loss(losses, counted.gather(1, rows) if batches == "all" else None)
+            update.zero_grad()
+            total.backward()  # type: ignore[no-untyped-call]
+            update.step()
+            buffers.update({name: value.detach() for name, value in changed.items()})
+            if schedule is not None:
+                schedule.step()
+            finished.keep(step, params | buffers)
     state = finished.state
     return TrainedCopies(
         modules[0], {name: state[name] for name in params}, {name: state[name] for name in buffers}
     )
 
 
+@contextmanager
+def _kept_random_state(device: torch.device) -> Iterator[None]:
+    """Give torch's random number generators back as they were, also those of ``device`` and, where
+    it is in use, of CUDA, which ``manual_seed`` seeds as well."""
+    kind = "cuda" if device.type == "cpu" and torch.cuda.is_initialized() else device.type  # type: ignore[no-untyped-call]
+    count = 0 if kind == "cpu" else torch.get_device_module(kind).device_count()
+    with torch.random.fork_rng(range(count), device_type="cuda" if kind == "cpu" else kind):
+        yield
+
+
 def _fresh_copies(
-    make_module: Callable[[], nn.Module], seeds: list[int], inputs: Tensor
+    make_module: Callable[[], nn.Module], seeds: list[int]
 ) -> tuple[list[nn.Module], list[torch.Generator]]:
     """The copies as made, and for each a generator that goes on where making it has ended."""
     modules, generators = [], []
-    on_device = [] if inputs.device.type == "cpu" else [inputs.device]
-    with torch.random.fork_rng(devices=on_device):
-        for seed in seeds:
-            torch.manual_seed(seed)
-            modules.append(make_module())
-            generators.append(torch.Generator().set_state(torch.get_rng_state()))
+    for seed in seeds:
+        torch.manual_seed(seed)
+        modules.append(make_module())
+        generators.append(torch.Generator().set_state(torch.get_rng_state()))
     return modules, generators
 
 

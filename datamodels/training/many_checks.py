@@ -17,6 +17,15 @@ _MIXING: Final = ("LBFGS", "Muon", "Adafactor")
 _BATCH_NORMS: Final = nn.modules.batchnorm._BatchNorm
 
 
+def check_schedule(schedule: Any) -> None:
+    """UsageError for a schedule that asks for a number at every step."""
+    if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise UsageError(
+            "scheduler=ReduceLROnPlateau follows a loss, and each copy has its own; take one that "
+            "counts steps, e.g. torch.optim.lr_scheduler.OneCycleLR"
+        )
+
+
 def check_data(inputs: Any, targets: Any) -> None:
     """InputError unless both are tensors of as many rows, on one device."""
     for name, value in (("inputs", inputs), ("targets", targets)):

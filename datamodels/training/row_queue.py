@@ -50,7 +50,7 @@ class RowQueue:
         """
         if not self._rows:
             return [self._alone.popleft()] if self._alone else []
-        size = min(self._size(), len(self._rows), self._most)
+        size = min(self._size(), len(self._rows))
         return [self._rows.popleft() for _ in range(size)]
 
     def _size(self) -> int:
@@ -59,7 +59,7 @@ class RowQueue:
             return min(self._batch, math.ceil(left / self._workers))
         wanted = _CHUNK_SECONDS / max(self._row_seconds, 1e-6)
         fair = math.ceil(_SHARE * left / self._workers)
-        batches = int(min(wanted, fair)) // self._batch
+        batches = int(min(wanted, fair, self._most)) // self._batch
         return max(1, batches * self._batch or min(self._batch, math.ceil(left / self._workers)))
 
     def ended(self, index: int, outcome: Outcome, seconds: float) -> bool:

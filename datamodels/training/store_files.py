@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datamodels.errors import DatamodelsError, ExistsError
-from datamodels.files import NO_ROOM, missing_folders, publish, remove_empty, sync_folder
+from datamodels.files import (
+    NO_ROOM,
+    is_file_of,
+    missing_folders,
+    publish,
+    remove_empty,
+    sync_folder,
+    try_lock,
+)
 from datamodels.npy_file import header_bytes
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -197,17 +204,10 @@ def _only_maker(layout: StoreLayout) -> Iterator[_Note]:
 
 
 def _lock_as_maker(descriptor: int, layout: StoreLayout) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CreateError(
-            f"another process is making the store {layout.root}; wait for it to end"
-        ) from None
-    except OSError:
-        return  # a file system without locks
-    if not layout.initializing.exists() or not os.path.samestat(
-        os.fstat(descriptor), layout.initializing.stat()
-    ):
+    locked = try_lock(descriptor)
+    if locked is False:
+        raise CreateError(f"another process is making the store {layout.root}; wait for it to end")
+    if locked and not is_file_of(descriptor, layout.initializing):
         raise CreateError(f"another process has just made the store {layout.root}; run again")
 
 

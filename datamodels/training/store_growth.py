@@ -13,7 +13,6 @@ The next grow finishes one that was killed. Rows are never moved, so their offse
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datamodels.errors import DatamodelsError, UsageError
-from datamodels.files import NO_ROOM, sync_folder, write_all
+from datamodels.files import NO_ROOM, is_file_of, sync_folder, try_lock, write_all
 from datamodels.npy_file import longer_header, read_header
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import COMPLETED, Spec
@@ -233,19 +232,10 @@ def _only_grower(layout: StoreLayout) -> Iterator[_Note]:
 
 
 def _lock(descriptor: int, layout: StoreLayout) -> None:
-    busy = GrowError(f"another process is growing the store {layout.root}; wait for it to end")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    except OSError:
-        return  # a file system without locks
-    try:
-        same = os.path.samestat(os.fstat(descriptor), os.stat(layout.growing))  # noqa: PTH116
-    except FileNotFoundError:
-        same = False
-    if not same:  # it ended between our open and our lock, and took its note away
-        raise busy
+    locked = try_lock(descriptor)
+    # It may have ended between our open and our lock, and taken its note away.
+    if locked is False or (locked and not is_file_of(descriptor, layout.growing)):
+        raise GrowError(f"another process is growing the store {layout.root}; wait for it to end")
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ _CLOCK_SLACK = 60.0  # seconds by which clocks of hosts and file servers may dif
 _LATEST_FILES = 256  # records looked into for how long a row takes
 _SHOWN_ERRORS = 5
 _MOST_ERROR_BYTES = 1 << 16
+_SAME_ERROR = 2.0  # seconds; a record is written just after the traceback
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def _errors_of(layout: StoreLayout, missing: NDArray[np.bool_]) -> dict[int, Fai
         if index < missing.size and missing[index]:
             path = layout.error(index)
             changed = _changed(path)
-            if changed and index not in found:
+            # A row whose process was killed leaves its evidence there, and no record.
+            if changed and (index not in found or changed > found[index].ended + _SAME_ERROR):
                 found[index] = FailedRow(index, "", str(path), changed)
     return found
 

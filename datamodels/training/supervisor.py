@@ -35,6 +35,9 @@ class Listener(Reports, Protocol):
     def set_aside(self, index: int, place: int, reason: str | None) -> None:
         """A row has failed for the last time, in this place, for this reason if it is known."""
 
+    def retired(self, place: int) -> None:
+        """No worker of this place can begin; the others go on."""
+
     def tick(self, running: int) -> None:
         """Some time has passed; so many workers are at a row."""
 
@@ -68,8 +71,9 @@ class Supervisor:
         self._imports, self._rewrite, self._evidence = imports, rewrite, evidence
         self._places: list[WorkerProcess | None] = [None] * workers
         self._selector = selectors.DefaultSelector()
-        self._failed_imports = 0
-        self._was_ready = False
+        self._failed_imports = [0] * workers  # in a row, of each place
+        self._was_ready = [False] * workers
+        self._retired: set[int] = set()  # places whose workers cannot begin
         self.stopping = False
         self.status = 0  # of a worker that ended by itself before it took a row
         self.failed_place = 0  # where it was
@@ -81,14 +85,13 @@ class Supervisor:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End all workers; those that are done may end by themselves."""
         living = [worker for worker in self._places if worker is not None]
-        if kind is None:
-            for worker in living:
-                worker.finish()
-            deadline = time.monotonic() + _END_SECONDS
-            for worker in living:
-                worker.wait(deadline - time.monotonic())
+        deadline = time.monotonic() + _END_SECONDS
+        for worker in living if kind is None else ():
+            worker.finish()
         for worker in living:
-            worker.end()
+            if kind is None:
+                worker.wait(deadline - time.monotonic())
+            worker.end()  # at once: the number of a process that is gone may be given anew
             worker.close()
         self._places = [None] * len(self._places)
         self._selector.close()
@@ -122,7 +125,7 @@ class Supervisor:
     def _hand_out(self, queue: RowQueue) -> None:
         """Give rows to every worker that has none, starting workers where there are none."""
         for place, worker in enumerate(self._places):
-            if (worker is not None and worker.rows) or not len(queue):
+            if (worker is not None and worker.rows) or not len(queue) or place in self._retired:
                 continue
             if worker is None:
                 worker = self._start(place)  # noqa: PLW2901
@@ -153,7 +156,7 @@ class Supervisor:
         has_ended = worker.has_ended  # before its last words are read
         self._take_in(self._heard(worker), place, queue, listener)
         if worker.ready:
-            self._failed_imports, self._was_ready = 0, True
+            self._failed_imports[place], self._was_ready[place] = 0, True
         timed_out = not has_ended and time.monotonic() >= self._deadline(worker)
         if not has_ended and not timed_out:
             return
@@ -163,9 +166,9 @@ class Supervisor:
         worker.close()
         self._places[place] = None
         if not worker.ready:
-            self.failed_place = place
-            self._failed_import(worker, status, timed_out)
             queue.put_back(worker.rows)
+            if not self.stopping:
+                self._failed_import(worker, place, status, timed_out, listener)
         elif worker.rows:
             self._lost(worker, self._cause(status, timed_out), place, queue, listener)
 
@@ -175,14 +178,20 @@ class Supervisor:
         worker.reasons.clear()
         return events
 
-    def _failed_import(self, worker: WorkerProcess, status: int, timed_out: bool) -> None:
-        """Nothing where another worker may fare better."""
-        self._failed_imports += 1
-        if self.stopping:
+    def _failed_import(
+        self, worker: WorkerProcess, place: int, status: int, timed_out: bool, listener: Listener
+    ) -> None:
+        """Retire a place whose workers do not begin, and end where it was the last one."""
+        self._failed_imports[place] += 1
+        by_itself = status >= 0 and not timed_out  # it would do so again, unless it never did
+        again = self._was_ready[place] or not by_itself
+        if again and self._failed_imports[place] < self._imports:
             return
-        by_itself = status > 0 and not timed_out
-        if self._failed_imports < self._imports and (self._was_ready or not by_itself):
+        self._retired.add(place)
+        if len(self._retired) < len(self._places):
+            listener.retired(place)
             return
+        self.failed_place = place
         if timed_out:
             seconds = time.monotonic() - worker.since
             raise ImportEndedError(

@@ -73,9 +73,9 @@ def _remedy(store: Store, rows: list[int]) -> str:
 
 def _last_main(store: Store) -> str | None:
     """The module that made rows last, as the records say."""
-    files = record_files(store.layout)[-1:]
-    workers = [worker for worker in map(read_worker, files) if worker is not None]
-    return workers[-1].main if workers else None
+    read = map(read_worker, record_files(store.layout))
+    workers = [worker for worker in read if worker is not None]
+    return max(workers, key=lambda worker: worker.started).main if workers else None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """A time limit for each row of the worker: a parent watches the process that runs ``main``."""
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from datamodels.training.row_queue import RowQueue
+from datamodels.training.stop_signal import StopSignal
 from datamodels.training.store import Store
 from datamodels.training.supervisor import Supervisor, terminated_as_exit
 from datamodels.training.worker_events import Reports
@@ -32,6 +31,9 @@ class Watched(Reports):
     def set_aside(self, index: int, place: int, reason: str | None) -> None:
         """Every failure is a row's last here."""
 
+    def retired(self, place: int) -> None:
+        """The one place that there is: the supervisor ends with it."""
+
     def tick(self, running: int) -> None:
         """Nothing is shown between two rows."""
 
@@ -56,20 +58,10 @@ def run_watched(
         Supervisor(
             store, lambda _: WorkerProcess(sys.argv[1:]), limit=limit, rewrite=rewrite
         ) as supervisor,
-        _stopped_by_signal(supervisor),
+        StopSignal(supervisor.stop) as stop,
     ):
-        for chunk in chunks:
+        for chunk in stop.until_asked(chunks):
             everything = supervisor.run(RowQueue(chunk, batch=batch), Watched(reports))
             if not everything:
                 break
-        return supervisor.status, everything
-
-
-@contextlib.contextmanager
-def _stopped_by_signal(supervisor: Supervisor) -> Iterator[None]:
-    """End after the row that is under way when SIGUSR1 comes."""
-    previous = signal.signal(signal.SIGUSR1, lambda *_: supervisor.stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, previous)
+        return supervisor.status, everything and not stop.asked

@@ -122,6 +122,10 @@ def _chunks(values: Values, store: Store) -> tuple[Iterable[Sequence[int]], int 
 
 def _chunks_of_input(store: Store) -> Iterator[Sequence[int]]:
     """A chunk a line, as they come."""
+    if sys.stdin is None:
+        raise UsageError(
+            f"--worker.indices={FROM_INPUT} reads rows from standard input: it is closed"
+        )
     own = os.dup(sys.stdin.fileno())
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, sys.stdin.fileno())  # main may read its input, but not our rows
@@ -130,7 +134,7 @@ def _chunks_of_input(store: Store) -> Iterator[Sequence[int]]:
 
 
 def _lines_of(descriptor: int, store: Store) -> Iterator[Sequence[int]]:
-    with os.fdopen(descriptor) as lines:
+    with os.fdopen(descriptor, errors="backslashreplace") as lines:
         for line in lines:
             if line.strip():
                 yield parse_indices(line, store.num_models, store.path)

@@ -19,6 +19,7 @@ from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 from datamodels.training.records import RecordWriter
 from datamodels.training.row_values import RowError
+from datamodels.training.stop_signal import StopSignal
 from datamodels.training.store import Store
 from datamodels.training.worker_events import Reports
 from datamodels.training.worker_report import Outcome, describe, log_command, save_failure, say
@@ -245,7 +246,7 @@ def run_rows(
     Ctrl-C and SIGTERM end at once, SIGUSR1 after the call of ``main`` that is under way, as does
     the end of the memory where ``runner`` is replaced.
     """
-    with _interrupts_end_at_once(), _StopSignal() as stop:
+    with _interrupts_end_at_once(), StopSignal() as stop:
         for chunk in stop.until_asked(chunks):
             for at in range(0, len(chunk), runner.batch):
                 if stop.asked:
@@ -270,49 +271,6 @@ def _run_together(runner: RowRunner, rows: Sequence[int], reports: Sequence[Repo
     for index, outcome in zip(rows, outcomes, strict=True):
         for report in reports:
             report.done(index, outcome, seconds)
-
-
-class _StopSignal:
-    """SIGUSR1 asks for an end after the row under way; a handler of the user's module stays."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._waiting = False
-        self._ours = False
-
-    def __enter__(self) -> "_StopSignal":
-        with contextlib.suppress(ValueError):  # not in the main thread, where no handler can be set
-            if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-                signal.signal(signal.SIGUSR1, self._ask)
-                self._ours = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-        if self._waiting:
-            raise _StopWaitingError  # reading would go on after the handler
-
-    def until_asked(self, chunks: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
-        """``chunks``, as long as nobody asks for an end."""
-        source = iter(chunks)
-        while not self.asked:
-            try:
-                self._waiting = True
-                chunk = next(source, None)
-                self._waiting = False
-            except _StopWaitingError:
-                return
-            if chunk is None:
-                return
-            yield chunk
-
-
-class _StopWaitingError(Exception):
-    pass
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import datamodels
 from datamodels.training.layout import StoreLayout
 
 _PACKAGE = Path(datamodels.__file__).parent
+_TAIL_BYTES = 4_096  # of an error.txt
 _SHOWN = 10  # failed rows named one by one at the end
 
 
@@ -78,6 +79,18 @@ def save_failure(layout: StoreLayout, index: int, summary: str, detail: str) -> 
     first, *rest = summary.splitlines() or [""]
     more = f" (and {len(rest)} more lines)" if rest else ""
     say(f"row {index} failed: {first}{more}; see {path}")
+
+
+def last_line(path: Path) -> str:
+    """The last line of an ``error.txt``: of a traceback, what was raised."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            text = file.read().decode(errors="backslashreplace")
+    except OSError:
+        return "it left no traceback"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it left no traceback"
 
 
 def say(line: str) -> None:

@@ -370,3 +370,32 @@ def test_wrong_arguments_of_the_trained_copies_are_refused():
         copies.predict(VECTORS, batch_size=0)
     with pytest.raises(InputError, match="no example"):
         copies.predict(VECTORS[:0])
+
+
+def test_dropout_is_a_function_of_the_seeds_and_leaves_the_generators_alone():
+    inputs, targets = torch.randn(40, 6), torch.randint(0, 3, (40,))
+    masks = np.ones((3, 40), bool)
+
+    def network():
+        return nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+    def trained():
+        return train_copies(network, inputs, targets, masks, [5, 6, 7], batch_size=10, steps=4,
+                            optimizer=lambda params: torch.optim.SGD(params, lr=0.1))  # fmt: skip
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = trained()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    again = trained()
+    for name, values in first.params.items():
+        assert torch.equal(values, again.params[name])
+
+
+def test_a_schedule_that_follows_a_loss_is_refused_before_training():
+    inputs, targets = torch.randn(9, 6), torch.randint(0, 3, (9,))
+    with pytest.raises(UsageError, match="counts steps"):
+        train_copies(lambda: nn.Linear(6, 3), inputs, targets, np.ones((1, 9)), [0], batch_size=3,
+                     steps=1, optimizer=torch.optim.Adam,
+                     scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)  # fmt: skip

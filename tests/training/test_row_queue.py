@@ -49,6 +49,13 @@ def test_batches_stay_whole_while_there_are_many():
     assert all(size % 64 == 0 for size in sizes)
 
 
+def test_chunks_are_whole_batches_up_to_the_most_that_they_may_hold():
+    queue = RowQueue(range(50_000), batch=300, most=4_000)
+    for row in queue.take():
+        queue.ended(row, Outcome.WRITTEN, 1e-5)
+    assert len(queue.take()) == 3_900
+
+
 def test_a_row_is_tried_so_often_and_then_set_aside():
     queue = RowQueue([5, 6], retries=3)
     tried = []

@@ -54,10 +54,19 @@ def test_last_errors_are_the_latest(store):
     now = time.time()
     record(store, "h", [(i, "failed", now - 100 + i, 1.0) for i in range(7)], now - 200)
     fail(store, 3)
+    os.utime(store.layout.error(3), (now - 97, now - 97))  # written with its record
     status = status_of(store.path)
     assert [error.row for error in status.last_errors] == [6, 5, 4, 3, 2]
     assert status.last_errors[3].path == str(store.layout.error(3))
     assert status.last_errors[3].error == "E: failed"
+
+
+def test_a_killed_row_shows_why_and_not_its_error_before(store):
+    now = time.time()
+    record(store, "a", [(3, "failed", now - 100, 1.0)], now - 200)
+    fail(store, 3, "timeout: main ran longer than 5 seconds\n")  # of a process that kept no record
+    (error,) = status_of(store.path).last_errors
+    assert error.error == "timeout: main ran longer than 5 seconds"
 
 
 def test_the_rate_is_the_sum_of_all_workers_over_the_window(store):

@@ -106,13 +106,32 @@ def test_the_timeout_counts_for_each_row_alone(work, store):
     assert_rows(store, {0, 1, 2})
 
 
+STARTED = []
+
+
+def default_interrupt():
+    """SIGINT as in a terminal: what runs in the background of a shell ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(store, *arguments):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "datamodels.training.worker", f"--worker.logdir={store.path}",
          "--worker.main_import=mains", *arguments],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=default_interrupt,  # noqa: PLW1509
     )  # fmt: skip
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
 
 
 def wait_for(condition, seconds=30):

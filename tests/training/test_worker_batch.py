@@ -11,9 +11,17 @@ import pytest
 
 from datamodels.training.row_values import RowError, encode_rows
 from tests.conftest import ROOT, assert_fails
-from tests.training.test_worker import HERE, assert_rows, start, wait_for, work
+from tests.training.test_worker import (
+    HERE,
+    STARTED,
+    _no_process_is_left,
+    assert_rows,
+    start,
+    wait_for,
+    work,
+)
 
-__all__ = ["work"]
+__all__ = ["_no_process_is_left", "work"]
 
 BATCHES = "--worker.main_import=tests.training.batches"
 
@@ -104,12 +112,14 @@ def test_a_block_skips_rows_that_are_complete(store, n):
 
 
 def worker(store, *arguments, **settings):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "datamodels.training.worker", f"--worker.logdir={store.path}",
          "--worker.main_import=mains", *arguments],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings,
     )  # fmt: skip
+    STARTED.append(process)
+    return process
 
 
 @pytest.mark.parametrize("watched", [(), ("--worker.job_timeout=60",)])
@@ -138,6 +148,18 @@ def test_a_wrong_line_of_input_is_a_usage_error(store):
     assert_rows(store, {0})
 
 
+def test_rows_from_an_input_that_is_closed_or_no_text_are_a_usage_error(store):
+    words = [sys.executable, "-m", "datamodels.training.worker", f"--worker.logdir={store.path}",
+             "--worker.main_import=mains", "--worker.indices=-"]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
+    closed = subprocess.run(["bash", "-c", '"$@" <&-', "-", *words], env=env, capture_output=True)
+    assert closed.returncode == 2
+    assert b"from standard input: it is closed" in closed.stderr
+    binary = subprocess.run(words, env=env, capture_output=True, input=b"\xff\xfe\n")
+    assert binary.returncode == 2
+    assert b"is no row or range" in binary.stderr
+
+
 def test_main_does_not_read_our_rows(run, store, tmp_path):
     (tmp_path / "reads.py").write_text(
         "import sys\n"
@@ -164,9 +186,10 @@ def test_usr1_ends_the_worker_after_the_row_it_is_at(store, watched):
     assert_rows(store, {0, 1})
 
 
-def test_usr1_ends_a_worker_that_waits_for_rows(store, tmp_path):
+@pytest.mark.parametrize("watched", [(), ("--worker.job_timeout=600",)])
+def test_usr1_ends_a_worker_that_waits_for_rows(store, tmp_path, watched):
     events = tmp_path / "events"
-    process = worker(store, "--worker.indices=-", f"--worker.events={events}")
+    process = worker(store, "--worker.indices=-", f"--worker.events={events}", *watched)
     process.stdin.write("0\n")
     process.stdin.flush()
     wait_for(lambda: store.completed[0])

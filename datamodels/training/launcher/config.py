@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
+from datamodels.cli.catalogue import WORKER
 from datamodels.errors import UsageError
 from datamodels.training.launcher.slurm_options import SlurmOptions
+from datamodels.training.worker_process import MOST_ROWS
+
+# What a worker is told by its launcher, and by no variable of the environment, which would overrule
+# it or belong to another launcher's worker.
+WORKER_VARIABLES = tuple(WORKER.options())
 
 ENGINES = ("local", "parallel", "slurm")
 
@@ -48,6 +54,8 @@ class LaunchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
+        if self.batch is not None and self.batch > MOST_ROWS:
+            raise UsageError(f"batch={self.batch} must be at most {MOST_ROWS}, the rows of a chunk")
         if self.chunk is not None and self.engine == "local":
             raise UsageError(
                 f"chunk={self.chunk} is for engine=parallel and slurm; local chunks follow the "
@@ -62,7 +70,11 @@ class LaunchConfig:
     def slurm_options(self) -> SlurmOptions:
         """What is asked of a SLURM cluster, with what is asked of any engine."""
         return replace(
-            self.slurm, chunk_rows=self.chunk, max_tasks=self.workers, retries=self.retries
+            self.slurm,
+            chunk_rows=self.chunk,
+            max_tasks=self.workers,
+            retries=self.retries,
+            batch=self.batch or 1,
         )
 
 

@@ -100,4 +100,5 @@ def worker_arguments(config: LaunchConfig, options: Sequence[str]) -> list[str]:
         words.append(f"--worker.batch={config.batch}")
     if config.job_timeout is not None and config.engine != "local":  # where the launcher sees to it
         words.append(f"--worker.job_timeout={config.job_timeout}")
+    words.append("--worker.do_if_complete=false")  # whatever a configuration file says
     return [*options, *words]  # the last of equals wins

@@ -4,24 +4,17 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from datamodels.errors import ExistsError
 from datamodels.files import new_file
 from datamodels.training.indices import format_indices
+from datamodels.training.launcher.chunks import even_chunks, without_variables
 from datamodels.training.launcher.config import LaunchConfig
 from datamodels.training.launcher.machine import default_workers, threads_each, visible_gpus
 from datamodels.training.store import Store
 
 _CHUNKS_A_WORKER = 8  # so that the last ones end at about the same time
-
-
-def chunks_of(rows: Sequence[int], n_chunks: int) -> list[Sequence[int]]:
-    """``rows`` in that many parts, or as many as there are rows, of sizes that differ by one."""
-    n_chunks = max(1, min(n_chunks, len(rows)))
-    edges = [len(rows) * i // n_chunks for i in range(n_chunks + 1)]
-    return [rows[a:b] for a, b in pairwise(edges)]
 
 
 def parallel_line(
@@ -37,12 +30,13 @@ def parallel_line(
         n_chunks = workers * _CHUNKS_A_WORKER
     else:
         n_chunks = math.ceil(len(rows) / config.chunk)
-    todo, joblog = _new_files(store, rows, n_chunks)
+    todo, joblog = _new_files(store, rows, n_chunks, config.batch or 1)
     worker = [sys.executable, "-m", "datamodels.training.worker", *arguments]
     environment = [f"{name}={value}" for name, value in threads_each(workers).items()]
     words = [
         "parallel", f"-j{workers}", "--joblog", shlex.quote(str(joblog)), "--resume-failed",
-        f"--retries {config.retries}", "--line-buffer", "env", *environment, *_gpu_of_slot(gpus),
+        f"--retries {config.retries}", "--line-buffer", "env", *without_variables(),
+        *environment, *_gpu_of_slot(gpus),
         *(shlex.quote(shlex.quote(word)) for word in worker),  # parallel's shell takes one level
         "--worker.indices={}", "::::", shlex.quote(str(todo)),
     ]  # fmt: skip
@@ -57,9 +51,11 @@ def _gpu_of_slot(gpus: list[str]) -> list[str]:
     return [f"CUDA_VISIBLE_DEVICES='{{= $_=(qw({names}))[(slot()-1) % {len(gpus)}] =}}'"]
 
 
-def _new_files(store: Store, rows: Sequence[int], n_chunks: int) -> tuple[Path, Path]:
+def _new_files(store: Store, rows: Sequence[int], n_chunks: int, batch: int) -> tuple[Path, Path]:
     """A file of chunks that no earlier line uses, and where parallel keeps what it has run."""
-    text = "".join(f"{format_indices(list(chunk))}\n" for chunk in chunks_of(rows, n_chunks))
+    text = "".join(
+        f"{format_indices(list(chunk))}\n" for chunk in even_chunks(rows, n_chunks, batch)
+    )
     number = 1
     while True:
         todo = store.layout.launch / f"parallel-{number}.todo"

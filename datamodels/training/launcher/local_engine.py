@@ -6,13 +6,12 @@ from datamodels.errors import DatamodelsError
 from datamodels.training.launcher.config import LaunchConfig, LaunchResult
 from datamodels.training.launcher.machine import default_workers, environment, visible_gpus
 from datamodels.training.launcher.progress import LaunchLine
-from datamodels.training.launcher.summary import last_line
 from datamodels.training.launcher.worker_logs import WorkerLogs
 from datamodels.training.row_queue import RowQueue
 from datamodels.training.store import Store
 from datamodels.training.supervisor import Supervisor
 from datamodels.training.worker_process import MOST_ROWS, WorkerProcess
-from datamodels.training.worker_report import Outcome
+from datamodels.training.worker_report import Outcome, last_line
 
 _IMPORTS = 5  # workers in a row that may die before they have imported the module
 
@@ -90,6 +89,13 @@ class _Listener:
         self._line.say(
             f"row {index} is set aside: {reason or last_line(error)}; see {error}, and what its "
             f"worker wrote:\n{_evidence(self._logs, place)}"
+        )
+
+    def retired(self, place: int) -> None:
+        """A place is left empty: its GPU may be full, say."""
+        self._line.say(
+            f"no worker can begin in place {place}; the others go on. It wrote:\n"
+            f"{self._logs.said(place)}"
         )
 
     def tick(self, running: int) -> None:

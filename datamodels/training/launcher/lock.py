@@ -1,7 +1,6 @@
 """One launcher a store at a time: a lock that ends with the process that holds it."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datamodels.errors import DatamodelsError
+from datamodels.files import try_lock
 from datamodels.training.layout import StoreLayout
 
 
@@ -41,14 +41,13 @@ def launch_lock(layout: StoreLayout) -> Iterator[None]:
 
 
 def _take(descriptor: int, layout: StoreLayout) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise _taken(layout, _holder(descriptor)) from None
-    except OSError:  # no locks here
-        holder = _holder(descriptor)
-        if holder.get("host") == socket.gethostname() and _is_alive(holder.get("pid")):
-            raise _taken(layout, holder) from None
+    locked = try_lock(descriptor)
+    if locked:
+        return
+    holder = _holder(descriptor)
+    here = holder.get("host") == socket.gethostname() and _is_alive(holder.get("pid"))
+    if locked is False or here:
+        raise _taken(layout, holder)
 
 
 def _holder(descriptor: int) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from datamodels.training.launcher.config import WORKER_VARIABLES
+
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
@@ -65,7 +67,8 @@ def threads_each(workers: int) -> dict[str, str]:
 
 def environment(place: int, workers: int, gpus: list[str]) -> dict[str, str]:
     """The environment of the worker in ``place``: its threads, and its GPU, where there are any."""
-    env = {**os.environ, **threads_each(workers)}
+    kept = {name: value for name, value in os.environ.items() if name not in WORKER_VARIABLES}
+    env = {**kept, **threads_each(workers)}
     if gpus:
         env[_VISIBLE] = gpus[place % len(gpus)]
     return env

@@ -37,7 +37,8 @@ class SlurmJobs:
         self._resolve_unanswered()
         entries = {entry.job: entry for entry in self._journal.submissions}
         tasks = self._cluster.tasks(entry.as_job() for entry in entries.values())
-        live = [task for task in tasks if task.is_live]
+        # One that is ending holds no row any more; it may have been cancelled just before.
+        live = [task for task in tasks if task.is_live and task.state != "COMPLETING"]
         found = [entries[number] for number in dict.fromkeys(task.job for task in live)
                  if number not in self._followed]  # fmt: skip
         for entry in found:
@@ -76,7 +77,13 @@ class SlurmJobs:
         SlurmError with the words of sbatch where it refuses; nothing is left behind then.
         """
         most = self._cluster.most_tasks()
-        chunks = split_rows(rows, most, chunk_rows=chunk_rows, max_tasks=self._options.max_tasks)
+        chunks = split_rows(
+            rows,
+            most,
+            chunk_rows=chunk_rows,
+            max_tasks=self._options.max_tasks,
+            batch=self._options.batch,
+        )
         words = sbatch_options(self._folder, len(chunks), self._options)
         self._folder.mkdir(exist_ok=True)
         files = self._journal.next_files()
@@ -138,8 +145,6 @@ class SlurmJobs:
         """Take back a submission that the cluster knows nothing of."""
         self._journal.remove(entry)
         remove_files(self._journal.files(entry))
-        if not any(self._folder.iterdir()):
-            self._folder.rmdir()
 
 
 def _numbers(tasks: Iterable[Task]) -> list[str]:

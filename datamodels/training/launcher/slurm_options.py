@@ -38,6 +38,7 @@ class SlurmOptions:
     cpus: int | None = None  # of a task
     sbatch: str = ""  # further options, e.g. "--constraint=a100 --nice=100"
     chunk_rows: int | None = None  # rows of a task (None: chosen)
+    batch: int = 1  # rows that a worker runs together: chunks hold whole batches
     max_tasks: int | None = None  # tasks that run at a time (None: what the cluster gives)
     resubmissions: int = 10  # how often what is still missing may be submitted again
     retries: int = 3  # a row that failed so often is set aside

@@ -1,6 +1,5 @@
 """The files of one submission: a list of rows for each task, and the script that runs them."""
 
-import itertools
 import os
 import re
 import shlex
@@ -11,13 +10,13 @@ from pathlib import Path
 from datamodels.errors import UsageError
 from datamodels.files import new_file
 from datamodels.training.indices import format_indices
+from datamodels.training.launcher.chunks import even_chunks, without_variables
 from datamodels.training.launcher.slurm_options import SlurmOptions
 
 _CHUNKS = 256  # where nothing says better: enough to even out, few enough to start quickly
 _CHUNKS_PER_SLOT = 4  # the last tasks of an array then leave little idle
 _MOST_ROWS = 8000  # a list of them is one argument of a command: 128 KiB on Linux
 _REQUEUES_WITHOUT_A_ROW = 3
-_NOT_FROM_THE_ENVIRONMENT = ("worker.index", "worker.indices", "worker.events", "worker.alive")
 _COUNT_MODULE = "datamodels.training.launcher.slurm_chunk"
 
 
@@ -45,9 +44,15 @@ def log_file(folder: Path, job: str, task: int | str, suffix: str) -> Path:
 
 
 def split_rows(
-    rows: Sequence[int], most_chunks: int, *, chunk_rows: int | None, max_tasks: int | None
+    rows: Sequence[int],
+    most_chunks: int,
+    *,
+    chunk_rows: int | None,
+    max_tasks: int | None,
+    batch: int = 1,
 ) -> list[list[int]]:
-    """``rows`` in order, as at most ``most_chunks`` chunks whose sizes differ by one at most.
+    """``rows`` in order, as at most ``most_chunks`` chunks of whole batches, as many in each, or
+    one less.
 
     ``chunk_rows`` asks for so many rows a chunk; they become longer where there would be too many.
     Rows beyond ``most_chunks`` of the longest possible chunks are left out.
@@ -58,9 +63,7 @@ def split_rows(
     else:
         wanted = -(-len(rows) // chunk_rows)
     needed = -(-len(rows) // _MOST_ROWS)
-    count = min(max(wanted, needed), most_chunks, len(rows))
-    bounds = [len(rows) * number // count for number in range(count + 1)] if count else [0]
-    return [list(rows[a:b]) for a, b in itertools.pairwise(bounds)]
+    return even_chunks(rows, min(max(wanted, needed), most_chunks), batch)
 
 
 def write_files(
@@ -131,7 +134,7 @@ def script_text(
         "PYTHONPATH": _python_path(),
         "TODO": shlex.quote(str(files.todo)),
         "MISSING": shlex.join([argv[0], "-m", _COUNT_MODULE, str(store)]),
-        "WORKER": shlex.join(["env", *_without(argv), *argv]),
+        "WORKER": shlex.join(["env", *without_variables(), *argv]),
         "PATIENCE": str(signal_seconds - margin),
         "REQUEUES": str(_REQUEUES_WITHOUT_A_ROW),
     }
@@ -157,14 +160,6 @@ def _directive(words: Sequence[str]) -> str:
         word if plain.fullmatch(word) else '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
         for word in words
     )
-
-
-def _without(argv: Sequence[str]) -> list[str]:
-    """Options of env that take away variables such as ``worker.index``, which would overrule
-    ``argv`` and the rows that are given, or belong to another launcher's worker."""
-    given = [word.partition("=")[0][2:] for word in argv if word.startswith("--worker.")]
-    names = dict.fromkeys([*_NOT_FROM_THE_ENVIRONMENT, *given])
-    return [word for name in names for word in ("-u", name)]
 
 
 def _python_path() -> str:

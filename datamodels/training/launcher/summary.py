@@ -1,12 +1,11 @@
 """What a launch says of rows that failed."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from datamodels.training.layout import StoreLayout
+from datamodels.training.worker_report import last_line
 
 _SHOWN = 10  # rows named one by one
-_TAIL_BYTES = 4_096
 
 
 def failures(layout: StoreLayout, rows: Sequence[int], reasons: Mapping[int, str]) -> str:
@@ -20,15 +19,3 @@ def failures(layout: StoreLayout, rows: Sequence[int], reasons: Mapping[int, str
     if len(rows) > _SHOWN:
         lines.append(f"  and {len(rows) - _SHOWN} more")
     return "\n".join(lines)
-
-
-def last_line(path: Path) -> str:
-    """The last line of a traceback that starts no continuation of it: what was raised."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
-            text = file.read().decode(errors="backslashreplace")
-    except OSError:
-        return "it left no traceback"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it left no traceback"

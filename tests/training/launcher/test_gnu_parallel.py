@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from datamodels.training.indices import parse_indices
-from datamodels.training.launcher.gnu_parallel import chunks_of
+from datamodels.training.launcher.chunks import even_chunks
 from datamodels.training.spec import Spec
 from datamodels.training.store import Store
 from tests.conftest import ROOT
@@ -24,11 +24,19 @@ MINIMAL = ROOT / "examples" / "minimal"
 @pytest.mark.parametrize("n_rows", [1, 2, 10, 97])
 @pytest.mark.parametrize("n_chunks", [1, 2, 16, 97, 1_000])
 def test_chunks_hold_every_row_once_and_differ_by_one(n_rows, n_chunks):
-    chunks = chunks_of(range(n_rows), n_chunks)
+    chunks = even_chunks(range(n_rows), n_chunks)
     assert [row for chunk in chunks for row in chunk] == list(range(n_rows))
     sizes = {len(chunk) for chunk in chunks}
     assert len(chunks) == min(n_chunks, n_rows)
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("n_chunks", [1, 3, 16, 1_000])
+def test_chunks_hold_whole_batches(n_chunks):
+    chunks = even_chunks(range(1_000), n_chunks, batch=64)
+    assert [row for chunk in chunks for row in chunk] == list(range(1_000))
+    assert all(len(chunk) % 64 == 0 for chunk in chunks[:-1])
+    assert len(chunks) == min(n_chunks, 16)
 
 
 def in_shell(line, folder, **more):
@@ -90,16 +98,16 @@ def test_the_same_line_goes_on_after_a_kill(launch, filled, tmp_path):
                 python -m datamodels.training.worker \\
                 --worker.index={} \\
                 --worker.main_import=examples.minimal.train_minimal \\
-                --worker.logdir=$LOG_DIR ::: {0..23}""",
-        """seq 0 23 | parallel -k --lb -j8 python -m datamodels.training.worker --worker.index={} \\
+                --worker.logdir=$LOG_DIR ::: {0..7}""",
+        """seq 0 7 | parallel -k --lb -j8 python -m datamodels.training.worker --worker.index={} \\
                 --worker.main_import=examples.minimal.train_minimal --worker.logdir=$LOG_DIR""",
     ],
 )
 def test_lines_of_the_public_code_fill_a_store(tmp_path, line):
     spec = Spec.read(MINIMAL / "spec.json")
-    store = Store.create(tmp_path / "store", Spec(24, spec.schema))
+    store = Store.create(tmp_path / "store", Spec(8, spec.schema))
     on_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = in_shell(line, ROOT, LOG_DIR=str(store.path), PATH=on_path)
     assert done.returncode == 0, done.stderr
     assert store.completed.all()
-    assert len((store.path / "cmds.txt").read_text().splitlines()) == 24
+    assert len((store.path / "cmds.txt").read_text().splitlines()) == 8

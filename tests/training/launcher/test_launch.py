@@ -197,6 +197,46 @@ def test_a_module_that_kills_its_process_at_import_is_given_up(launch, filled, t
     assert_fails(result, 1, "killed by SIGKILL")
 
 
+def test_a_place_whose_worker_cannot_begin_is_left_to_the_others(launch, filled, tmp_path):
+    (tmp_path / "picky.py").write_text(
+        "import os, time\n"
+        "if os.environ['CUDA_VISIBLE_DEVICES'] == '0':\n"
+        "    time.sleep(0.5)\n"
+        "    raise RuntimeError('this GPU is full')\n"
+        "from tests.training.launcher.reports import main\n"
+    )
+    store = filled(30)
+    result = launch(store, "--reports.seconds=0.1", module="picky",
+                    env={"CUDA_VISIBLE_DEVICES": "0,1"})  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "no worker can begin in place 0; the others go on" in result.stderr
+    assert "this GPU is full" in result.stderr
+    assert set(store["gpu"]) == {1}
+    assert_filled(store)
+
+
+@pytest.mark.parametrize("engine", ["local", "parallel"])
+def test_variables_of_a_worker_do_not_divert_the_launchers(launch, filled, tmp_path, engine):
+    store, other = filled(4), filled(4, "other")
+    env = {"worker.logdir": str(other.path), "worker.index": "3", "worker.main_import": "json"}
+    result = launch(store, "--launch.workers=2", f"--launch.engine={engine}", env=env)
+    assert result.returncode == 0, result.stderr
+    if engine == "parallel":
+        assert "-u worker.logdir" in result.stdout
+    else:
+        assert_filled(store)
+    assert not other.completed.any()
+
+
+def test_a_file_that_is_meant_for_workers_makes_no_complete_row_run_again(launch, filled, tmp_path):
+    (tmp_path / "own.yml").write_text("worker:\n  do_if_complete: true\n")
+    store = filled(4)
+    store.write(1, {"row": 100, "pid": 0, "gpu": 0, "threads": 0})
+    result = launch(store, "-C", "own.yml", "--launch.workers=1")
+    assert result.returncode == 0, result.stderr
+    assert store["row"].tolist() == [0, 100, 2, 3]
+
+
 def test_what_workers_print_is_kept_but_does_not_fill_the_disk(launch, filled, monkeypatch):
     store = filled(40)
     result = launch(store, "--reports.loud=8000000", "--launch.workers=1", "--reports.seconds=0.1")

@@ -79,7 +79,8 @@ def test_without_slurm_the_error_says_what_is_missing(store, stubs):
     (stubs.folder / "sbatch").unlink()
     with pytest.raises(SlurmError, match=r"--launch\.engine=slurm needs sbatch on the PATH"):
         submit(store)
-    assert not store.layout.launch.exists()
+    assert list(store.layout.launch.glob("slurm-*")) == []
+    assert SlurmJournal(store.layout.launch).submissions == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,8 @@ def test_a_refused_job_leaves_nothing(store, stubs):
     stubs.says("sbatch", "", "sbatch: error: AssocMaxSubmitJobLimit", 1)
     with pytest.raises(SlurmError, match="AssocMaxSubmitJobLimit"):
         submit(store)
-    assert not store.layout.launch.exists()
+    assert list(store.layout.launch.glob("slurm-*")) == []
+    assert SlurmJournal(store.layout.launch).submissions == []
 
 
 def test_a_submission_cut_short_is_found_again_or_forgotten(store, stubs):
@@ -149,6 +151,16 @@ def test_only_rows_that_no_live_task_holds_are_submitted(store, stubs):
     assert submit(store, chunk_rows=1).running == ("5", "6")
     second = SlurmJournal(store.layout.launch).submissions[1]
     assert SlurmJournal(store.layout.launch).chunks(second, 6) == [[0]]
+
+
+def test_rows_of_tasks_that_are_ending_are_submitted_again(store, stubs):
+    submit(store, chunk_rows=3)  # and cancelled by Ctrl-C just before the next call
+    (entry,) = SlurmJournal(store.layout.launch).submissions
+    stubs.says("squeue", f"5|0|COMPLETING|None|{entry.name}\n5|1|COMPLETING|None|{entry.name}\n")
+    stubs.says("sbatch", "6")
+    assert submit(store, chunk_rows=6).running == ("6",)
+    second = SlurmJournal(store.layout.launch).submissions[1]
+    assert SlurmJournal(store.layout.launch).chunks(second, 6) == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_a_number_that_another_job_has_now_is_not_taken_for_ours(stubs):
