@@ -58,6 +58,13 @@ WORKER = Command(
                     default=False,
                 ),
                 Option("job_timeout", "int", "give up on a row after this many seconds"),
+                Option(
+                    "watch",
+                    "flag",
+                    "run rows in a process of its own, which is replaced when it dies, as with "
+                    "job_timeout",
+                    default=False,
+                ),
                 Option("events", "path", "file or pipe that is told how each row begins and ends"),
                 Option("alive", "path", "pipe whose other end lives as long as the worker may"),
             ),
@@ -143,6 +150,7 @@ LAUNCH = Command(
         ),
     ),
     user_options=True,
+    strict=True,
 )
 
 WRITE_DATASET = Command(

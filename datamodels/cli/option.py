@@ -77,6 +77,9 @@ class Command:
     summary: str
     sections: tuple[OptionSection, ...]
     user_options: bool = False  # options of other sections belong to a module that the user wrote
+    strict: bool = (
+        False  # unknown options of its sections are errors, where users' scripts have none
+    )
     positional: str | None = None  # full name of an option
     aliases: Mapping[str, str] = field(default_factory=dict)  # short name -> full name
 

@@ -156,6 +156,8 @@ def misspelled(command: Command, names: Iterable[str], *, in_file: bool = False)
             faults.append(f"unknown option --{name}: did you mean --{close}?")
         elif close and "." in name:
             warn(f"--{name} is unknown, and ignored: did you mean --{close}?")
+        elif ours and not in_file and command.strict:
+            faults.append(f"--{name} is no option of this command; see --help")
         elif ours or not in_file:
             warn(f"--{name} is no option of this command, and ignored; see --help")
     return faults

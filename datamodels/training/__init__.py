@@ -48,3 +48,7 @@ __getattr__ = lazy_names(
         "verify_store": "datamodels.training.store_checks",
     },
 )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -41,7 +41,7 @@ def _launch(values: Values) -> int:
             result = run_launch(config, options)
         if result.interrupted:
             raise KeyboardInterrupt
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
         _say_how_to_go_on(config)
         raise
     _report(result, config)
@@ -72,7 +72,9 @@ def _report(result: LaunchResult, config: LaunchConfig) -> None:
     if result.command:
         print(result.command)
         return
-    print(f"{result.complete} of {result.asked} rows are complete")
+    # Of parallel, standard output holds the line for the shell and nothing else.
+    stream = sys.stderr if config.engine == "parallel" else sys.stdout
+    print(f"{result.complete} of {result.asked} rows are complete", file=stream)
     if result.jobs and not result.is_complete:
         print(f"submitted: job {', '.join(result.jobs)}; the same command follows it")
     if result.set_aside:

@@ -3,7 +3,8 @@
 One step of a small network is mostly the cost of starting it. :func:`train_copies` stacks the
 parameters of m copies and takes the step of all of them at once (``torch.func.vmap``). Result i is
 that of copy i trained alone, to floating-point tolerance: its initial weights and the order of its
-batches are functions of its seed, and no number of one copy reaches another.
+batches are functions of its seed, and no number of one copy reaches another. (Adam makes whole
+steps of rounding where a gradient is zero but for it, as that of a bias in front of BatchNorm.)
 
 On a CPU about 32 copies in a call are best for networks of some thousand parameters (the numbers
 of a step should stay in the caches), more for smaller ones, with one thread a process

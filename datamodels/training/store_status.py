@@ -3,6 +3,7 @@
 import heapq
 import os
 import shutil
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from datamodels.npy_file import read_growth, read_header
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 from datamodels.training.records import (
+    WorkerRecord,
     last_rows,
     read_rows,
     read_worker,
@@ -77,7 +79,7 @@ class StoreStatus:
 def status_of(logdir: str | Path) -> StoreStatus:
     """How far the store in ``logdir`` is; MissingFileError where there is none.
 
-    Reads flags, names and the ends of records: seconds for a million rows.
+    Reads flags, names and records (whole ones where rows are missing): seconds for a million rows.
     """
     now = time.time()
     store = Store.open(logdir)
@@ -85,7 +87,9 @@ def status_of(logdir: str | Path) -> StoreStatus:
     missing = np.flatnonzero(~done)
     errors = _errors_of(store.layout, ~done) if missing.size else {}
     activity = _activity(store.layout, now)
-    left = missing.size / activity.rate if activity.rate > 0 else None
+    left = None
+    if activity.rate > 0 and activity.hosts:  # where nobody works there is no end to come
+        left = missing.size / activity.rate
     if not missing.size:
         left = 0.0
     growth = read_growth(store.path)
@@ -140,11 +144,25 @@ def _activity(layout: StoreLayout, now: float) -> _Activity:
         started = rows[0].ended - rows[0].seconds if worker is None else worker.started
         first = min(first, started, *(row.ended for row in rows))
         last = max(last, *(row.ended for row in rows))
-        if now - rows[-1].ended < max(_RUNNING, _WINDOW_ROWS * rows[-1].seconds):
+        recent = now - rows[-1].ended < max(_RUNNING, _WINDOW_ROWS * rows[-1].seconds)
+        if recent and not _is_known_dead(worker):
             hosts["?" if worker is None else worker.host] += 1
     # Clocks jump: whatever they say, a rate is over a second at least and the window at most.
     elapsed = min(max(last - first, 1.0), window)
     return _Activity(elapsed, written / elapsed, hosts)
+
+
+def _is_known_dead(worker: WorkerRecord | None) -> bool:
+    """Whether a worker of this very host is gone; of others it is not known."""
+    if worker is None or worker.host != socket.gethostname():
+        return False
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        return False
+    return False
 
 
 def _window(layout: StoreLayout, now: float) -> float:

@@ -12,7 +12,7 @@ from datamodels.cli.catalogue import VERIFY, WORKER
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run
 from datamodels.training.indices import format_indices
-from datamodels.training.records import read_worker, record_files
+from datamodels.training.records import WorkerRecord, read_worker, record_files
 from datamodels.training.store import Store
 from datamodels.training.store_checks import Finding, verify_store
 
@@ -58,24 +58,28 @@ def _table(findings: list[Finding]) -> list[str]:
 
 
 def _remedy(store: Store, rows: list[int]) -> str:
+    worker = _last_worker(store)
+    options = {} if worker is None else worker.options
+    own = [f"--{name}={value}" for name, value in options.items() if not name.startswith("worker.")]
     return shlex.join(
         [
             "python",
             "-m",
             WORKER.module,
             f"--worker.logdir={store.path}",
-            f"--worker.main_import={_last_main(store) or 'MODULE'}",
+            f"--worker.main_import={(worker and worker.main) or 'MODULE'}",
             "--worker.do_if_complete",
             f"--worker.indices={format_indices(rows)}",
+            *own,  # the same networks once more, not those of other options
         ]
     )
 
 
-def _last_main(store: Store) -> str | None:
-    """The module that made rows last, as the records say."""
+def _last_worker(store: Store) -> WorkerRecord | None:
+    """The worker that made rows last, as the records say."""
     read = map(read_worker, record_files(store.layout))
     workers = [worker for worker in read if worker is not None]
-    return max(workers, key=lambda worker: worker.started).main if workers else None
+    return max(workers, key=lambda worker: worker.started, default=None)
 
 
 if __name__ == "__main__":

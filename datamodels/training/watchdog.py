@@ -43,11 +43,11 @@ def run_watched(
     chunks: Iterable[Sequence[int]],
     reports: Sequence[Reports],
     *,
-    limit: float,
+    limit: float | None,
     batch: int,
     rewrite: bool,
 ) -> tuple[int, bool]:
-    """Run rows in a process of this very command, ``limit`` seconds each.
+    """Run rows in a process of this very command, at most ``limit`` seconds each.
 
     Returns the exit status of a process that ended by itself before its first row, else 0; and
     whether all rows were tried. ImportEndedError when the import exceeds its limit.

@@ -58,10 +58,11 @@ def _work(values: Values) -> int:
         be_lenient()
         report = limit = None  # whoever watches this process counts the rows and keeps the time
     reports: list[Reports] = [each for each in (report, events) if each]
-    if limit is None:
+    watched = values["worker.watch"] and values["worker.alive"] is None
+    if limit is None and not watched:
         everything = _run_here(store, chunks, values, reports, events)
     else:
-        if limit < 1:
+        if limit is not None and limit < 1:
             raise UsageError(
                 f"--worker.job_timeout={limit} must be at least 1 second; leave it out for no limit"
             )

@@ -1,5 +1,7 @@
 import json
 import os
+import socket
+import subprocess
 import time
 
 import numpy as np
@@ -123,6 +125,19 @@ def test_a_real_worker_counts_as_running(store):
     status = status_of(store.path)
     assert status.workers_running == 1
     assert status.rows_per_second > 0
+
+
+def test_workers_of_this_host_that_are_gone_are_not_running(store):
+    now = time.time()
+    path = record(store, socket.gethostname(), [(3, "written", now - 1, 1.0)], now - 20)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    path.write_text(path.read_text().replace('"pid": 1', f'"pid": {gone.pid}'))
+    status = status_of(store.path)
+    assert status.workers_running == 0
+    assert status.seconds_left is None
+    path.write_text(path.read_text().replace(f'"pid": {gone.pid}', f'"pid": {os.getpid()}'))
+    assert status_of(store.path).workers_running == 1
 
 
 def test_disk_use_tells_reserved_from_sparse(tmp_path):

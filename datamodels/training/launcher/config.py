@@ -1,10 +1,16 @@
 """What a launch is asked to do, and what came of it."""
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any
 
 from datamodels.cli.catalogue import WORKER
 from datamodels.errors import UsageError
+from datamodels.near_miss import nearest
+from datamodels.training.indices import format_indices
 from datamodels.training.launcher.slurm_options import SlurmOptions
 from datamodels.training.worker_process import MOST_ROWS
 
@@ -50,10 +56,15 @@ class LaunchConfig:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise UsageError(f"engine={self.engine} is none of {', '.join(ENGINES)}")
+        if not isinstance(self.main_import, str) or self.main_import == "__main__":
+            raise UsageError(
+                f"main_import={self.main_import!r}: workers import main from a file; put it into a "
+                'module, and give its name, as in "my_training"'
+            )
         for name in ("workers", "workers_per_gpu", "retries", "chunk", "batch", "job_timeout"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name}={value} must be at least 1")
+            if value is not None and not (_is_whole(value) and value >= 1):
+                raise UsageError(f"{name}={value!r} must be a whole number, at least 1")
         if self.batch is not None and self.batch > MOST_ROWS:
             raise UsageError(f"batch={self.batch} must be at most {MOST_ROWS}, the rows of a chunk")
         if self.chunk is not None and self.engine == "local":
@@ -76,6 +87,24 @@ class LaunchConfig:
             retries=self.retries,
             batch=self.batch or 1,
         )
+
+
+def launch_config(logdir: str | Path, main_import: str, options: Mapping[str, Any]) -> LaunchConfig:
+    """A configuration from keywords; UsageError names one that there is not."""
+    known = [f.name for f in fields(LaunchConfig)]
+    for name in options:
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else f"they are {', '.join(known)}"
+            raise UsageError(f"there is no option {name!r}: {hint}")
+    indices = options.get("indices")
+    if indices is not None and not isinstance(indices, str):
+        options = {**options, "indices": format_indices([operator.index(row) for row in indices])}
+    return LaunchConfig(str(logdir), main_import, **options)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.training.indices import parse_indices
-from datamodels.training.launcher.config import LaunchConfig, LaunchResult
+from datamodels.training.launcher.config import LaunchConfig, LaunchResult, launch_config
 from datamodels.training.launcher.gnu_parallel import parallel_line
 from datamodels.training.launcher.local_engine import run_locally
 from datamodels.training.launcher.lock import launch_lock
@@ -32,10 +32,11 @@ def fill_store(
         main_import: the module, as in an import statement, from the current folder.
         options: of the module, by full name, such as ``{"training.lr": 0.1}``.
         **config: those of :class:`LaunchConfig`, such as ``engine``, ``workers``, ``retries``,
-            ``batch``, ``indices``.
+            ``batch``, ``indices`` (text as ``"0-99,200"``, or row numbers).
 
     Returns:
-        What it left; rows that failed ``retries`` times are in ``set_aside``.
+        What it left: look at ``is_complete``. Rows that failed ``retries`` times are in
+        ``set_aside``, why in ``reasons``.
 
     Raises:
         UsageError: an option is wrong. MissingFileError: there is no such store.
@@ -43,7 +44,7 @@ def fill_store(
         WorkerFailedError: no worker could begin; the message is what it said.
     """
     given = [f"--{name}={value}" for name, value in (options or {}).items()]
-    return run_launch(LaunchConfig(str(logdir), main_import, **config), given)
+    return run_launch(launch_config(logdir, main_import, config), given)
 
 
 def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
@@ -55,11 +56,28 @@ def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
     with launch_lock(store.layout):
         complete = store.completed[asked]
         rows = asked[~complete].tolist()  # once more: the launcher before may just have ended
-        if not rows:
-            return LaunchResult(len(asked), len(asked))
-        result = _run(store, rows, config, worker_arguments(config, options))
+        result = LaunchResult(len(asked), len(asked))
+        arguments = worker_arguments(config, options)
+        while rows:
+            result = _together(result, _run(store, rows, config, arguments))
+            longer = Store.open(config.logdir)
+            # The store may have grown meanwhile; jobs of other engines are not ours to add to.
+            grown = longer.num_models > store.num_models and config.engine == "local"
+            rows = []
+            if grown and config.indices is None:
+                rows = [int(row) for row in longer.missing() if row >= store.num_models]
+            store = longer
+    asked = rows_asked_for(store, config.indices)
     done = int(store.completed[asked].sum())
     return replace(result, asked=len(asked), complete=done)
+
+
+def _together(before: LaunchResult, after: LaunchResult) -> LaunchResult:
+    return replace(
+        after,
+        set_aside=before.set_aside + after.set_aside,
+        reasons={**before.reasons, **after.reasons},
+    )
 
 
 def _run(store: Store, rows: list[int], config: LaunchConfig, arguments: list[str]) -> LaunchResult:
@@ -100,5 +118,7 @@ def worker_arguments(config: LaunchConfig, options: Sequence[str]) -> list[str]:
         words.append(f"--worker.batch={config.batch}")
     if config.job_timeout is not None and config.engine != "local":  # where the launcher sees to it
         words.append(f"--worker.job_timeout={config.job_timeout}")
+    if config.engine != "local":  # nobody else sees a main that ends its process with status 0
+        words.append("--worker.watch")
     words.append("--worker.do_if_complete=false")  # whatever a configuration file says
     return [*options, *words]  # the last of equals wins

@@ -13,6 +13,8 @@ from datamodels.training.supervisor import Supervisor
 from datamodels.training.worker_process import MOST_ROWS, WorkerProcess
 from datamodels.training.worker_report import Outcome, last_line
 
+_MOST_FAILURES = 10  # rows set aside that are named one by one
+_MOST_WARNINGS = 20  # of workers, that are shown
 _IMPORTS = 5  # workers in a row that may die before they have imported the module
 
 
@@ -56,12 +58,16 @@ def run_locally(
             evidence=lambda place: f"What its worker printed:\n{_evidence(logs, place)}\n",
         ) as supervisor:
             supervisor.run(queue, listener)
+        listener.relay_warnings()
         line.update(listener.complete, len(queue.set_aside), 0)
     logs.trim(at_once=True)
     if supervisor.status:
-        raise WorkerFailedError(
-            logs.said(supervisor.failed_place) or "a worker ended", supervisor.status
+        place = supervisor.failed_place
+        silent = (
+            f"the worker ended with status {supervisor.status} while it imported "
+            f"{config.main_import}, and said nothing; see {logs.paths(place)[0]}"
         )
+        raise WorkerFailedError(logs.said(place) or silent, supervisor.status)
     reasons = {row: supervisor.reasons[row] for row in queue.set_aside if row in supervisor.reasons}
     return LaunchResult(len(rows), listener.complete, tuple(queue.set_aside), reasons=reasons)
 
@@ -72,10 +78,22 @@ class _Listener:
     def __init__(self, store: Store, line: LaunchLine, logs: WorkerLogs) -> None:
         self._store, self._line, self._logs = store, line, logs
         self.complete = 0
-        self._failed = self._running = 0
+        self._failed = 0
+        self._relayed: set[str] = set()
+        self._has_begun = False
 
-    def start(self, rows: Sequence[int]) -> None:
+    def start(self, rows: Sequence[int]) -> None:  # noqa: ARG002
         """Rows are counted as they end."""
+        if not self._has_begun:  # the module is imported: what it was told wrongly is known
+            self._has_begun = True
+            self.relay_warnings()
+
+    def relay_warnings(self) -> None:
+        """Show what workers warned of, each line once."""
+        for warning in self._logs.warnings():
+            if warning not in self._relayed and len(self._relayed) < _MOST_WARNINGS:
+                self._relayed.add(warning)
+                self._line.say(warning)
 
     def done(self, index: int, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002
         """A row ended: well, or to be tried again."""
@@ -85,6 +103,10 @@ class _Listener:
     def set_aside(self, index: int, place: int, reason: str | None) -> None:
         """A row failed for the last time."""
         self._failed += 1
+        if self._failed > _MOST_FAILURES:
+            if self._failed == _MOST_FAILURES + 1:
+                self._line.say("more rows are set aside; they are counted, and named no more")
+            return
         error = self._store.layout.error(index)
         self._line.say(
             f"row {index} is set aside: {reason or last_line(error)}; see {error}, and what its "

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,8 @@ class WorkerLogs:
 
     def __init__(self, layout: StoreLayout) -> None:
         self._layout = layout
-        self._starts: dict[int, int] = {}  # where what the present worker wrote begins
+        self._starts: dict[int, int] = {}  # where what this launch wrote begins
+        self._latest: dict[int, int] = {}  # where what the present worker wrote begins
         self._looked = time.monotonic()
 
     def paths(self, place: int) -> tuple[Path, Path]:
@@ -30,7 +32,8 @@ class WorkerLogs:
     def open(self, place: int) -> tuple[IO[Any], IO[Any]]:
         """Files for a new worker of this place; to be closed once it has them."""
         out, err = (_append(path) for path in self.paths(place))
-        self._starts[place] = err.tell()
+        self._starts.setdefault(place, err.tell())
+        self._latest[place] = err.tell()
         return out, err
 
     def said(self, place: int) -> str:
@@ -38,8 +41,18 @@ class WorkerLogs:
         path = self.paths(place)[1]
         with (path if path.exists() else Path(os.devnull)).open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(min(self._starts[place], end), end - _SHOWN_BYTES))
+            file.seek(max(min(self._latest[place], end), end - _SHOWN_BYTES))
             return file.read().decode(errors="backslashreplace").strip()
+
+    def warnings(self) -> list[str]:
+        """Lines in which workers warned, without repeats, of the first that they wrote."""
+        found: dict[str, None] = {}
+        for place, start in self._starts.items():
+            with contextlib.suppress(OSError), self.paths(place)[1].open("rb") as file:
+                file.seek(start)
+                text = file.read(_SHOWN_BYTES).decode(errors="backslashreplace")
+                found.update(dict.fromkeys(re.findall(r"^warning: .*$", text, re.MULTILINE)))
+        return list(found)
 
     def trim(self, *, at_once: bool = False) -> None:
         """Cut files that have grown too large to their ends, from time to time."""

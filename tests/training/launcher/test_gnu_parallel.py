@@ -75,6 +75,20 @@ def test_the_line_fills_the_store(launch, filled, tmp_path):
 
 
 @needs_parallel
+def test_a_main_that_ends_its_process_with_status_0_is_a_failure(launch, filled, tmp_path):
+    (tmp_path / "leaving.py").write_text(
+        "import os\n"
+        "from tests.training.launcher.reports import main as right\n"
+        "def main(*_, index, logdir):\n"
+        "    return os._exit(0) if index == 2 else right(index=index, logdir=logdir)\n"
+    )
+    store = filled(6)
+    line = printed(launch, store, "--launch.chunk=6", "--launch.retries=1", module="leaving")
+    assert in_shell(line, tmp_path).returncode == 1
+    assert store.missing().tolist() == [2]
+
+
+@needs_parallel
 def test_the_same_line_goes_on_after_a_kill(launch, filled, tmp_path):
     store = filled(40)
     line = printed(launch, store, "--reports.seconds=0.1", "--launch.chunk=4")

@@ -1,13 +1,15 @@
 """The local launcher: every row, whatever happens to workers and launchers."""
 
 import os
+import re
 import signal
 import time
 
 import numpy as np
 import pytest
 
-from datamodels.training import fill_store
+from datamodels.errors import UsageError
+from datamodels.training import fill_store, grow_store
 from datamodels.training.launcher.lock import AlreadyLaunchedError, launch_lock
 from tests.conftest import assert_fails
 from tests.training.mains import row
@@ -165,6 +167,8 @@ def test_rows_are_run_in_batches(launch, store, tmp_path):
         (["--launch.retries=-1"], 2, ["retries=-1"]),
         (["--launch.indices=5-90"], 2, ["row 90 is not in the store"]),
         (["--launch.wrokers=2"], 2, ["did you mean --launch.workers"]),
+        (["--launch.banana=2"], 2, ["--launch.banana is no option of this command"]),
+        (["--worker.timeout=2"], 2, ["--worker.timeout is no option of this command"]),
         (["--launch.chunk=5"], 2, ["chunk=5", "engine=parallel"]),
         (["--launch.wait=false"], 2, ["wait=false", "slurm"]),
         (["--worker.indices=1"], 2, ["--worker.indices", "--launch.indices"]),
@@ -237,6 +241,58 @@ def test_a_file_that_is_meant_for_workers_makes_no_complete_row_run_again(launch
     assert store["row"].tolist() == [0, 100, 2, 3]
 
 
+def test_warnings_of_workers_reach_the_user(launch, filled):
+    result = launch(filled(4), "--reports.secnds=1", "--launch.workers=2")
+    assert result.returncode == 0
+    said = "warning: --reports.secnds is unknown, and ignored: did you mean --reports.seconds?"
+    assert result.stderr.count(said) == 1
+
+
+def test_rows_that_come_by_growth_are_filled_too(started, filled):
+    store = filled(8)
+    process = started(store, "--reports.seconds=0.3", "--launch.workers=2")
+    wait_for(lambda: store.completed.sum() > 1)
+    grown = grow_store(store.path, 12)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "12 of 12 rows are complete" in out
+    assert_filled(grown)
+
+
+def test_a_module_that_ends_its_process_at_import_is_named(launch, filled, tmp_path):
+    (tmp_path / "ending.py").write_text("import os\nos._exit(3)\n")
+    result = launch(filled(2), module="ending")
+    assert_fails(result, 3, "ended with status 3 while it imported ending")
+
+
+def test_only_some_of_many_failures_are_named(launch, filled, tmp_path):
+    (tmp_path / "failing.py").write_text("def main(*_, index, logdir):\n    raise OSError(index)\n")
+    result = launch(filled(30), "--launch.retries=1", module="failing")
+    assert result.returncode == 1
+    assert result.stderr.count("is set aside:") == 10
+    assert "30 rows failed and are set aside" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "needle"),
+    [
+        ({"worker": 3}, "did you mean workers?"),
+        ({"workers": "two"}, "workers='two' must be a whole number"),
+        ({"workers": 1.5}, "workers=1.5"),
+        ({"indices": [9]}, "row 9 is not in the store"),
+    ],
+)
+def test_wrong_keywords_of_fill_store_are_explained(filled, options, needle):
+    with pytest.raises(UsageError, match=re.escape(needle)):
+        fill_store(filled(2).path, "json", **options)
+
+
+@pytest.mark.parametrize("module", ["__main__", len])
+def test_a_main_that_is_in_no_file_is_refused(filled, module):
+    with pytest.raises(UsageError, match="put it into a module"):
+        fill_store(filled(2).path, module)
+
+
 def test_what_workers_print_is_kept_but_does_not_fill_the_disk(launch, filled, monkeypatch):
     store = filled(40)
     result = launch(store, "--reports.loud=8000000", "--launch.workers=1", "--reports.seconds=0.1")
@@ -251,8 +307,9 @@ def test_filling_from_python(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{os.getcwd()}{os.pathsep}{HERE}")  # noqa: PTH109
     store = filled(9)
     result = fill_store(
-        store.path, "tests.training.launcher.reports", workers=2, options={"reports.seconds": 0.01}
-    )
+        store.path, "tests.training.launcher.reports", workers=2, options={"reports.seconds": 0.01},
+        indices=range(9),
+    )  # fmt: skip
     assert result.is_complete
     assert (result.asked, result.complete, result.set_aside) == (9, 9, ())
     assert_filled(store)
