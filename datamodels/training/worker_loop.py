@@ -16,6 +16,7 @@ from datamodels.cli.shared_config import current_config
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
+from datamodels.training.planned_masks import PlannedMasks
 from datamodels.training.records import RecordWriter
 from datamodels.training.row_values import RowError
 from datamodels.training.store import Store
@@ -114,6 +115,7 @@ class RowRunner:
         self._rows_option = rows_option
         self._batch = batch
         self._records = RecordWriter(store.layout, command=argv, main=main_import)
+        self._plan = PlannedMasks.read(store.layout)
         self._warned_of: set[str] = set()
         self._process = os.getpid()
         self._folder = Path.cwd()
@@ -160,6 +162,8 @@ class RowRunner:
         self._store.layout.worker(rows[0]).mkdir(parents=True, exist_ok=True)
         row = self._call(rows)
         self._end_fork(None)
+        if self._plan is not None:
+            self._plan.check(rows, row)
         written = self._written(rows, row)
         self._warn_of_absent_keys(row)
         seconds = (time.monotonic() - began) / len(rows)

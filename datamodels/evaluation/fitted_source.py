@@ -1,0 +1,106 @@
+"""Datamodels with what is known of their fit: the store, its arrays, the size of its subsets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import InputError, UsageError
+from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.fitted_rows import FittedRows
+from datamodels.regression.result import Datamodels
+from datamodels.regression.run_config import RunConfig
+from datamodels.training.store import Store
+
+_N_MASKS = 64  # masks read to learn which share of the training set a subset holds
+_ENOUGH_ROWS = 10  # unseen models that a residual is taken over, at least
+
+
+@dataclass(frozen=True, eq=False)
+class FittedSource:
+    """Datamodels and the store they were fitted on.
+
+    ``columns`` (n_targets,) are their targets' places among the store's outputs, which are
+    ``n_outputs``.
+    """
+
+    datamodels: Datamodels
+    store: Store
+    x_name: str
+    y_name: str
+    columns: NDArray[np.int64]
+    n_outputs: int
+    fitted: FittedRows | None  # which rows took part; None: unknown
+
+    @property
+    def n_train(self) -> int:
+        return self.datamodels.n_train_examples
+
+    def alpha(self) -> float:
+        """Share of the training examples in the subsets that the datamodels were fitted on."""
+        dataset = self._dataset()
+        masks = dataset.read(np.arange(min(_N_MASKS, dataset.n_rows)))[0]
+        return float(np.count_nonzero(masks) / masks.size)
+
+    def residual_deviation(self) -> NDArray[np.float64]:
+        """Root mean squared residual of each target, (n_targets,): how far one model's output lies
+        from its prediction. Over models that took no part in the fit, where there are enough."""
+        dataset = self._dataset()
+        rows = np.arange(dataset.n_rows)
+        if self.fitted is not None and self.fitted.are_rows_of(dataset):
+            unseen = rows[~np.isin(dataset.idx, self.fitted.rows)]
+            rows = unseen if len(unseen) >= _ENOUGH_ROWS else rows
+        total = np.zeros(len(self.columns))
+        for block in np.array_split(rows, max(1, len(rows) // 256)):
+            masks, outputs = dataset.read(block)
+            total += (self.datamodels.residuals(masks, outputs[:, self.columns]) ** 2).sum(axis=0)
+        deviation: NDArray[np.float64] = np.sqrt(total / len(rows))
+        return deviation
+
+    def _dataset(self) -> RegressionDataset:
+        dataset = RegressionDataset(self.store.path, self.y_name, self.x_name)
+        if not dataset.n_rows:
+            raise InputError(f"{self.store.path} has no complete row")
+        return dataset
+
+
+def read_fitted(path: str | Path, store: str | Path | None, option: str) -> FittedSource:
+    """``datamodels.pt`` at ``path``; the store is that of the fit unless named.
+
+    ``option`` names the store on the command line, for the error where it must be given. Raises
+    MissingFileError, InputError where something does not fit.
+    """
+    datamodels = Datamodels.load(path)
+    folder = Path(path).parent
+    x_name, y_name, targets, fitted = "masks", "margins", slice(None), None
+    if (folder / RunConfig.FILE_NAME).exists():
+        config, fitted = RunConfig.read(folder), FittedRows.read(folder)
+        targets = config.targets
+        if Path(config.data_path).is_dir():
+            x_name, y_name = config.x_name, config.y_name
+            store = config.data_path if store is None else store
+    if store is None:
+        raise UsageError(f"it is not known which store {path} was fitted on; name it by --{option}")
+    opened = Store.open(store)
+    _check_arrays(opened, x_name, y_name, datamodels.n_train_examples)
+    n_outputs = int(np.prod(opened.spec.schema[y_name].shape, dtype=np.int64))
+    columns = np.arange(n_outputs)[targets]
+    if len(columns) != datamodels.n_targets:
+        raise InputError(
+            f"{path} has {datamodels.n_targets} targets, and {y_name} of {store} has {n_outputs} "
+            "outputs: they do not belong together"
+        )
+    return FittedSource(datamodels, opened, x_name, y_name, columns, n_outputs, fitted)
+
+
+def _check_arrays(store: Store, x_name: str, y_name: str, n_train: int) -> None:
+    for name in (x_name, y_name):
+        if name not in store.spec.schema:
+            raise InputError(f"{store.path} has no array {name}: {store.layout.arrays_like(name)}")
+    shape = store.spec.schema[x_name].shape
+    if shape != (n_train,):
+        raise InputError(
+            f"{x_name} of {store.path} holds rows of shape {shape}; these datamodels are of "
+            f"{n_train} training examples"
+        )
