@@ -99,7 +99,8 @@ def _draw_panel(
 
 def _limits(changes: RetrainedChanges) -> tuple[float, float]:
     """Of both axes alike, zero within."""
-    values = np.concatenate([changes.predicted, changes.actual])
+    error = np.nan_to_num(changes.error)
+    values = np.concatenate([changes.predicted, changes.actual - error, changes.actual + error])
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     room = 0.06 * (high - low) or 1.0
     return low - room, high + room

@@ -5,11 +5,13 @@ below 0 (a margin below 0 is a mistake), and the smallest set that brings it so 
 residuals of the datamodel do not matter.
 
 Which models are meant is the user's to say. Datamodels are fitted on subsets of a share alpha, and
-what they say of such models they were tested on: models trained on random subsets of that size,
+outputs that they predict are those of such models: models trained on random subsets of that size,
 the set being taken out of the pool, are the default. With ``--support.alpha=1`` the set is taken
-out of the full training set, which is what most questions are about, and an extrapolation: a full
-set holds more examples that stand in for those removed, so that more are needed than predicted. How
-far it carries is what the retrainings of ``--support.plan`` tell.
+out of the full training set, which is what most questions are about. Then the output to begin with
+is extrapolated (unless ``--support.outputs`` gives the one measured), and so is what each example
+adds to it: a full set holds more examples that stand in for those removed. How far it carries is
+what the retrainings of ``--support.plan`` tell. Neither is quite like a subset of the fit, which
+held some of the set nearly always, while now all of it is gone.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ line makes a user's ``main`` able to retrain any plan; in a store without one it
     mask = subset_for(index, n_train, logdir=logdir, alpha=0.5, seed=0)
 """
 
+import filecmp
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,25 @@ def create_planned_store(
         layout.plan_description.write_text(text + "\n", encoding="utf-8")
         np.savez(layout.plan / "rows.npz", **arrays)  # type: ignore[arg-type]
     return Store.open(folder)
+
+
+def common_plan(layouts: Sequence[StoreLayout]) -> Path | None:
+    """The folder of the plan that all these stores have; None where none has any.
+
+    InputError where their plans differ, or only some have one.
+    """
+    first, *others = (layout.plan for layout in layouts)
+    names = sorted(path.name for path in first.glob("*"))
+    for other in others:
+        same = names == sorted(path.name for path in other.glob("*")) and all(
+            filecmp.cmp(first / name, other / name, shallow=False) for name in names
+        )
+        if not same:
+            raise InputError(
+                f"{first.parent} and {other.parent} are not stores of one plan (see {first.name} "
+                "in each): their rows are other models"
+            )
+    return first if names else None
 
 
 def read_description(layout: StoreLayout) -> dict[str, Any]:
