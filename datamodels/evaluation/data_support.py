@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datamodels.errors import InputError, UsageError
-from datamodels.regression.result import top_examples
 
 _TARGETS_PER_BLOCK = 64
 
@@ -98,5 +97,9 @@ def smallest_supports(
 def support_examples(
     weights: NDArray[np.floating], size: int, candidates: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """The ``size`` examples of largest positive weight (n_train,) among ``candidates``."""
-    return top_examples(np.where(candidates, weights, 0), size).helpful.examples
+    """The ``size`` examples of largest positive weight (n_train,) among ``candidates``; ties by
+    index."""
+    positive = np.flatnonzero(candidates & (weights > 0))  # few: weights are sparse
+    order = np.argsort(-weights[positive], kind="stable")[:size]
+    examples: NDArray[np.int64] = positive[order]
+    return examples

@@ -43,18 +43,24 @@ class FittedSource:
         masks = dataset.read(np.arange(min(_N_MASKS, dataset.n_rows)))[0]
         return float(np.count_nonzero(masks) / masks.size)
 
-    def residual_deviation(self) -> NDArray[np.float64]:
-        """Root mean squared residual of each target, (n_targets,): how far one model's output lies
+    def residual_deviation(self, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Root mean squared residual of each of ``targets`` (b,): how far one model's output lies
         from its prediction. Over models that took no part in the fit, where there are enough."""
         dataset = self._dataset()
         rows = np.arange(dataset.n_rows)
         if self.fitted is not None and self.fitted.are_rows_of(dataset):
             unseen = rows[~np.isin(dataset.idx, self.fitted.rows)]
             rows = unseen if len(unseen) >= _ENOUGH_ROWS else rows
-        total = np.zeros(len(self.columns))
+        whole, columns = self.datamodels, self.columns[targets]
+        these = (
+            whole
+            if np.array_equal(targets, np.arange(whole.n_targets))
+            else Datamodels(whole.weight[:, targets], whole.bias[targets], whole.lam[targets])
+        )
+        total = np.zeros(len(targets))
         for block in np.array_split(rows, max(1, len(rows) // 256)):
             masks, outputs = dataset.read(block)
-            total += (self.datamodels.residuals(masks, outputs[:, self.columns]) ** 2).sum(axis=0)
+            total += (these.residuals(masks, outputs[:, columns]) ** 2).sum(axis=0)
         deviation: NDArray[np.float64] = np.sqrt(total / len(rows))
         return deviation
 

@@ -46,28 +46,30 @@ def _compare(values: Values) -> None:
         )
         _write_removals(folder / "removals.csv", plan, changes)
         if picture:
-            draw_changes(
-                folder / "changes.png", changes, plan.removals, agreements, output=plan.y_name
-            )
+            panels = [agreement for agreement in agreements if agreement.name != "all"]
+            draw_changes(folder / "changes.png", changes, plan.removals, panels, output=plan.y_name)
     print(f"\nwritten to {given['out']}")
 
 
 def _agreements(
     plan: RetrainingPlan, changes: RetrainedChanges, n_resamples: int, seed: int
 ) -> list[Agreement]:
-    """Of each method, in the plan's order."""
+    """Of each method, in the plan's order, and where these may be compared, of all together."""
     methods = np.array([removal.method for removal in plan.removals])
     targets = np.array([removal.target for removal in plan.removals])
+    rows = {str(method): methods == method for method in dict.fromkeys(methods.tolist())}
+    if plan.kind != "support" and len(rows) > 1:
+        rows["all"] = np.ones(len(methods), bool)
     return [
         measure_agreement(
-            str(method),
-            changes.predicted[methods == method],
-            changes.actual[methods == method],
-            targets[methods == method],
+            name,
+            changes.predicted[own],
+            changes.actual[own],
+            targets[own],
             n_resamples=n_resamples,
             seed=seed,
         )
-        for method in dict.fromkeys(methods.tolist())
+        for name, own in rows.items()
     ]
 
 

@@ -90,10 +90,8 @@ def _find(values: Values) -> None:
 def _supports(source: FittedSource, given: Values, base: NDArray[np.bool_] | None) -> _Found:
     datamodels = source.datamodels
     targets = np.array(chosen_targets(given["targets"], datamodels.n_targets, given["datamodels"]))
-    whole = len(targets) == datamodels.n_targets
+    whole = np.array_equal(targets, np.arange(datamodels.n_targets))
     weight = datamodels.weight if whole else datamodels.weight[:, targets]
-    if whole:
-        targets = np.arange(len(targets))
     share = given["alpha"] if base is None else 1.0
     start = (
         _measured(given["outputs"], datamodels.n_targets)[targets]
@@ -103,7 +101,7 @@ def _supports(source: FittedSource, given: Values, base: NDArray[np.bool_] | Non
     candidates = np.ones(len(weight), bool) if base is None else base
     by_name = {RAW: smallest_supports(weight, start, share=share, candidates=candidates)}
     if given["safety"]:
-        margin = given["safety"] * source.residual_deviation()[targets]
+        margin = given["safety"] * source.residual_deviation(targets)
         by_name[SAFE] = smallest_supports(
             weight, start, share=share, candidates=candidates, margin=margin
         )

@@ -93,7 +93,8 @@ def test_linear_outputs_change_as_predicted(run, folder, prepare, compare, alpha
     assert launch(run, "again").returncode == 0
     said = compare("again", "read")
     agreements = json.loads((folder / "read" / "agreement.json").read_text())
-    assert [each["name"] for each in agreements] == ["helpful", "harmful", "random", "nearest"]
+    names = [each["name"] for each in agreements]
+    assert names == ["helpful", "harmful", "random", "nearest", "all"]
     for agreement in agreements:
         assert agreement["pearson"]["value"] > 0.99
         assert agreement["slope"]["value"] == pytest.approx(1, abs=0.05)
