@@ -416,6 +416,8 @@ COUNTERFACTUALS = Command(
             (
                 Option("datamodels", "path", "datamodels.pt to check", required=True),
                 Option("store", "path", "store they were fitted on (default: that of the fit)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
                 Option("out", "path", _RETRAINED_OUT, required=True),
                 Option(
                     "targets",
@@ -460,6 +462,8 @@ SUPPORT = Command(
             (
                 Option("datamodels", "path", "datamodels.pt that predict", required=True),
                 Option("store", "path", "store they were fitted on (default: that of the fit)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
                 Option("targets", "str", "targets of the datamodels, e.g. 0-9,200 (default: all)"),
                 Option(
                     "alpha",

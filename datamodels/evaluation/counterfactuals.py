@@ -30,7 +30,9 @@ def main() -> int:
 def _prepare(values: Values) -> None:
     given = section(values, "counterfactuals")
     refuse_existing(Path(given["out"]))
-    source = read_fitted(given["datamodels"], given["store"], "counterfactuals.store")
+    source = read_fitted(
+        given["datamodels"], given["store"], x_name=given["x_name"], y_name=given["y_name"]
+    )
     base = read_base(given["base"])
     bases = base_subsets(
         source.n_train, given["repeats"], alpha=given["alpha"], base=base, seed=given["seed"]

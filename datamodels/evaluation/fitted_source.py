@@ -71,23 +71,32 @@ class FittedSource:
         return dataset
 
 
-def read_fitted(path: str | Path, store: str | Path | None, option: str) -> FittedSource:
-    """``datamodels.pt`` at ``path``; the store is that of the fit unless named.
+def read_fitted(
+    path: str | Path,
+    store: str | Path | None = None,
+    *,
+    x_name: str | None = None,
+    y_name: str | None = None,
+) -> FittedSource:
+    """``datamodels.pt`` at ``path``; the store and its arrays are those of the fit unless named.
 
-    ``option`` names the store on the command line, for the error where it must be given. Raises
-    MissingFileError, InputError where something does not fit.
+    Raises UsageError where it is not known which store that is, MissingFileError and InputError
+    where something is not there or does not fit.
     """
     datamodels = Datamodels.load(path)
     folder = Path(path).parent
-    x_name, y_name, targets, fitted = "masks", "margins", slice(None), None
+    targets, fitted = slice(None), None
     if (folder / RunConfig.FILE_NAME).exists():
         config, fitted = RunConfig.read(folder), FittedRows.read(folder)
         targets = config.targets
-        if Path(config.data_path).is_dir():
-            x_name, y_name = config.x_name, config.y_name
-            store = config.data_path if store is None else store
+        if Path(config.data_path).is_dir():  # a .beton holds arrays without names
+            store = store or config.data_path
+            x_name, y_name = x_name or config.x_name, y_name or config.y_name
     if store is None:
-        raise UsageError(f"it is not known which store {path} was fitted on; name it by --{option}")
+        raise UsageError(
+            f"it is not known which store {path} was fitted on; name it by the option store"
+        )
+    x_name, y_name = x_name or "masks", y_name or "margins"
     opened = Store.open(store)
     _check_arrays(opened, x_name, y_name, datamodels.n_train_examples)
     n_outputs = int(np.prod(opened.spec.schema[y_name].shape, dtype=np.int64))
@@ -103,7 +112,10 @@ def read_fitted(path: str | Path, store: str | Path | None, option: str) -> Fitt
 def _check_arrays(store: Store, x_name: str, y_name: str, n_train: int) -> None:
     for name in (x_name, y_name):
         if name not in store.spec.schema:
-            raise InputError(f"{store.path} has no array {name}: {store.layout.arrays_like(name)}")
+            raise InputError(
+                f"{store.path} has no array {name}: {store.layout.arrays_like(name)}; "
+                "name it by x_name and y_name"
+            )
     shape = store.spec.schema[x_name].shape
     if shape != (n_train,):
         raise InputError(

@@ -60,7 +60,9 @@ def _find(values: Values) -> None:
             refuse_existing(Path(given[name]))
     if given["safety"] < 0 or given["show"] < 0:
         raise UsageError("--support.safety and --support.show must be 0 or more")
-    source = read_fitted(given["datamodels"], given["store"], "support.store")
+    source = read_fitted(
+        given["datamodels"], given["store"], x_name=given["x_name"], y_name=given["y_name"]
+    )
     if given["alpha"] is None:
         given["alpha"] = source.alpha()
     base = read_base(given["base"])

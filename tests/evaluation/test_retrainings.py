@@ -201,6 +201,8 @@ def test_what_is_not_trained_yet_is_named_with_the_line_to_go_on(
         ("counterfactuals", ["out=a", "controls=0"], 2, "controls=0"),
         ("counterfactuals", ["out=a", "sizes=40", "methods=random"], 2, "no training example"),
         ("counterfactuals", ["out=a", "base=train.npy"], 1, "expected a mask (40,)"),
+        ("counterfactuals", ["out=a", "y_name=margin"], 1, "did you mean 'margins'?"),
+        ("counterfactuals", ["out=a", "x_name=margins"], 1, "of 40 training examples"),
         ("support", ["alpha=2"], 2, "alpha=2"),
         ("support", ["safety=-1"], 2, "0 or more"),
         ("support", ["outputs=train.npy"], 1, "expected a number for each of the 6 targets"),
@@ -216,7 +218,7 @@ def test_mistakes_are_explained_and_leave_nothing(
 
 def test_a_store_that_nobody_named_and_one_without_a_plan(call):
     result = call("evaluation.support", "--support.datamodels=datamodels.pt")
-    assert_fails(result, 2, "--support.store")
+    assert_fails(result, 2, "name it by the option store")
     assert_fails(call("evaluation.retrained", "first"), 1, "has no plan of retrainings")
 
 
@@ -229,3 +231,23 @@ def test_base_subsets_are_none_of_those_of_the_fit():
     for wrong in (np.ones(49), np.zeros(50), np.full(50, 2)):
         with pytest.raises(DatamodelsError):
             base_subsets(50, 2, base=wrong)
+
+
+def test_the_store_and_the_targets_of_a_fit_are_known(run, folder, call):
+    """Datamodels of targets 2 to 4 of another array: outputs are read from their columns."""
+    (folder / "first" / "margins.npy").rename(folder / "first" / "scores.npy")
+    made = run("regression.compute_datamodels", "--data.data_path=first", "--data.num_train=40",
+               "--data.num_val=10", "--cfg.k=10", "--cfg.out_dir=fit", "--data.y_name=scores",
+               "--data.target_start_ind=2", "--data.target_end_ind=5")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    result = call("evaluation.counterfactuals", "--counterfactuals.out=again",
+                  "--counterfactuals.datamodels=fit/datamodels.pt", "--counterfactuals.sizes=3",
+                  "--counterfactuals.targets=0,2")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    plan = read_plan(Store.open(folder / "again"))
+    assert plan.y_name == "scores"
+    assert {(removal.target, removal.column) for removal in plan.removals} == {(0, 2), (2, 4)}
+    weight = Datamodels.load(folder / "fit" / "datamodels.pt").weight
+    for place, removal in enumerate(plan.removals):
+        expected = -weight[removal.examples, removal.target].sum()
+        np.testing.assert_allclose(plan.predicted[:, place], expected, atol=1e-5)
