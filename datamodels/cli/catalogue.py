@@ -412,6 +412,117 @@ MERGE_STORES = Command(
     ),
 )
 
+_RETRAINED_OUT = "store of the retrainings to make; must not exist already"
+
+COUNTERFACTUALS = Command(
+    "datamodels.evaluation.counterfactuals",
+    "prepare retrainings that check what datamodels predict of removed training examples",
+    (
+        OptionSection(
+            "counterfactuals",
+            "what to remove, and how often to retrain without it",
+            (
+                Option("datamodels", "path", "datamodels.pt to check", required=True),
+                Option("store", "path", "store they were fitted on (default: that of the fit)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option("out", "path", _RETRAINED_OUT, required=True),
+                Option(
+                    "targets",
+                    "str",
+                    "targets of the datamodels, e.g. 0-9,200 (inclusive) (default: 20 at even "
+                    "distances)",
+                ),
+                Option("sizes", "str", "how many to remove: K,K,...", default="5,10,20,40"),
+                Option(
+                    "methods",
+                    "str",
+                    "which: helpful, harmful, random, nearest (default: helpful and random, and "
+                    "nearest where features are given)",
+                ),
+                Option("train_features", "path", ".npy, a row a training example, for nearest"),
+                Option("test_features", "path", ".npy, a row an output of the store, for nearest"),
+                Option(
+                    "alpha",
+                    "float",
+                    "share of the training set that models begin with, drawn anew each repeat "
+                    "(1: all of it)",
+                    default=1.0,
+                ),
+                Option("base", "path", ".npy mask (n_train,) of what models begin with instead"),
+                Option("repeats", "int", "retrainings of each removal", default=5),
+                Option(
+                    "controls", "int", "retrainings with nothing removed, each repeat", default=4
+                ),
+                Option("seed", "int", "of random removals and base subsets", default=0),
+            ),
+        ),
+    ),
+)
+
+SUPPORT = Command(
+    "datamodels.evaluation.support",
+    "find the fewest training examples whose removal is predicted to flip a prediction",
+    (
+        OptionSection(
+            "support",
+            "which predictions, from where, and how surely",
+            (
+                Option("datamodels", "path", "datamodels.pt that predict", required=True),
+                Option("store", "path", "store they were fitted on (default: that of the fit)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option("targets", "str", "targets of the datamodels, e.g. 0-9,200 (default: all)"),
+                Option(
+                    "alpha",
+                    "float",
+                    "share of the training set that models are trained on (1: all of it; default: "
+                    "that of the fit)",
+                ),
+                Option("base", "path", ".npy mask (n_train,) of what models begin with instead"),
+                Option(
+                    "outputs",
+                    "path",
+                    ".npy (n_targets,) of mean outputs with nothing removed (default: predicted)",
+                ),
+                Option(
+                    "safety",
+                    "float",
+                    "margin of safety below 0, in standard deviations of the residual",
+                    default=2.0,
+                ),
+                Option("out", "path", ".npz to write; must not exist already"),
+                Option("show", "int", "targets in the table, smallest supports first", default=20),
+                Option("plan", "path", "store to make, for retrainings that check the supports"),
+                Option("repeats", "int", "retrainings without each support", default=5),
+                Option(
+                    "controls", "int", "retrainings with nothing removed, each repeat", default=4
+                ),
+                Option("seed", "int", "of base subsets", default=0),
+            ),
+        ),
+    ),
+)
+
+RETRAINED = Command(
+    "datamodels.evaluation.retrained",
+    "compare retrainings, prepared by counterfactuals or support, with what was predicted",
+    (
+        OptionSection(
+            "retrained",
+            "the retrainings to read",
+            (
+                Option("store", "path", "the store of the retrainings", required=True),
+                Option("out", "path", "folder for table and picture; must not exist already"),
+                Option("picture", "bool", "draw predicted against actual changes", default=True),
+                Option("resamples", "int", "bootstrap resamples of the targets", default=1000),
+                Option("seed", "int", "of the bootstrap", default=0),
+            ),
+        ),
+    ),
+    positional="retrained.store",
+)
+
 COMMANDS = (
     INITIALIZE_STORE,
     WORKER,
@@ -425,6 +536,9 @@ COMMANDS = (
     GROW,
     VERIFY,
     MERGE_STORES,
+    COUNTERFACTUALS,
+    SUPPORT,
+    RETRAINED,
 )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datamodels.training.launcher.fill import fill_store
     from datamodels.training.many import train_copies
     from datamodels.training.masks import row_seed, subset_mask, subset_masks
+    from datamodels.training.planned_masks import subset_for, subsets_for
     from datamodels.training.spec import Spec
     from datamodels.training.store import Store
     from datamodels.training.store_checks import verify_store
@@ -25,8 +26,10 @@ __all__ = [
     "merge_stores",
     "row_seed",
     "status_of",
+    "subset_for",
     "subset_mask",
     "subset_masks",
+    "subsets_for",
     "train_copies",
     "verify_store",
 ]
@@ -42,8 +45,10 @@ __getattr__ = lazy_names(
         "merge_stores": "datamodels.training.store_merge",
         "row_seed": "datamodels.training.masks",
         "status_of": "datamodels.training.store_status",
+        "subset_for": "datamodels.training.planned_masks",
         "subset_mask": "datamodels.training.masks",
         "subset_masks": "datamodels.training.masks",
+        "subsets_for": "datamodels.training.planned_masks",
         "train_copies": "datamodels.training.many",
         "verify_store": "datamodels.training.store_checks",
     },

@@ -80,6 +80,21 @@ class StoreLayout:
         return self.records / f"{re.sub(r'[^A-Za-z0-9_.]', '_', host)[:100]}-{pid}-{started}.jsonl"
 
     @property
+    def plan(self) -> Path:
+        """Folder of a plan: which examples each row is to be trained on, and why."""
+        return self.root / "_plan"
+
+    @property
+    def planned_masks(self) -> Path:
+        """The planned mask of every row, bool (num_models, n_train)."""
+        return self.plan / "masks.npy"
+
+    @property
+    def plan_description(self) -> Path:
+        """JSON about the plan; ``x_name`` is the store's array that holds the masks."""
+        return self.plan / "plan.json"
+
+    @property
     def workers(self) -> Path:
         """Folder of the rows' own folders."""
         return self.root / "workers"

@@ -19,6 +19,7 @@ from datamodels.files import disk_errors, new_folder, refuse_existing, write_all
 from datamodels.npy_file import read_header
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
+from datamodels.training.planned_masks import common_plan
 from datamodels.training.records import record_files
 from datamodels.training.row_blocks import Progress, RowBlocks, block_bounds
 from datamodels.training.spec import Spec
@@ -53,7 +54,8 @@ def merge_stores(
     ``error.txt`` of rows that no input has come along; whatever else is in the folders of rows
     stays behind. ``out`` appears once it is finished, and only then; the inputs are not changed.
 
-    Raises UsageError for fewer than two different inputs, InputError where their specs differ,
+    Raises UsageError for fewer than two different inputs, InputError where their specs or plans
+    differ,
     OverlapError where two of them have a row complete and it differs, ExistsError when there is
     something at ``out``.
     """
@@ -61,6 +63,7 @@ def merge_stores(
     refuse_existing(out)
     stores = _open_all([Path(path) for path in inputs])
     spec = _common_spec(stores)
+    plan = common_plan([store.layout for store in stores])
     done = [store.completed for store in stores]  # before any array is opened: see Store
     source = np.full(spec.num_models, -1, np.int64)
     for i in reversed(range(len(stores))):
@@ -71,6 +74,8 @@ def merge_stores(
         for key in spec.schema:
             _copy(stores, source, key, made.layout.array(key), progress)
         _bring_along(stores, source, made.layout)
+        if plan is not None:
+            shutil.copytree(plan, made.layout.plan)
         _set_flags(made.layout, source)
     return [
         Contribution(store.path, int((source == i).sum()), int((done[i] & (source != i)).sum()))

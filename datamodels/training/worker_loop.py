@@ -17,6 +17,7 @@ from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import NO_ROOM
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
+from datamodels.training.planned_masks import PlannedMasks
 from datamodels.training.records import RecordWriter
 from datamodels.training.row_values import RowError
 from datamodels.training.stop_signal import StopSignal
@@ -127,6 +128,7 @@ class RowRunner:
         self._is_replaced = is_replaced
         self.is_spent = False
         self._records = RecordWriter(store.layout, command=argv, main=main_import)
+        self._plan = PlannedMasks.read(store.layout)
         self._warned_of: set[str] = set()
         self._process = os.getpid()
         self._folder = Path.cwd()
@@ -176,6 +178,8 @@ class RowRunner:
         _make_folder(self._store.layout.worker(rows[0]))
         row = self._call(rows)
         self._end_fork(None)
+        if self._plan is not None:
+            self._plan.check(rows, row)
         written = self._written(rows, row)
         self._warn_of_absent_keys(row)
         seconds = (time.monotonic() - began) / len(rows)

@@ -4,8 +4,9 @@
         --worker.main_import=examples.digits.train_digits
 
 Row ``index`` of the store is a function of (``digits.seed``, ``index``) alone: its subset, the
-initial weights and the order of the batches. ``main_batch`` makes the rows of many indices at once,
-in a quarter of the time or less; they equal those of ``main`` but for rounding.
+initial weights and the order of the batches. In a store with a plan the subset is the planned one.
+``main_batch`` makes the rows of many indices at once, in a quarter of the time or less; they equal
+those of ``main`` but for rounding.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from fastargs.decorators import param, section
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datamodels.training import TrainedCopies, row_seed, subset_mask, subset_masks, train_copies
+from datamodels.training import TrainedCopies, row_seed, subset_for, subsets_for, train_copies
 from datamodels.training.utils import make_config
 from examples.digits.data import load_digits
 
@@ -128,10 +129,10 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 @section("digits")
 @param("alpha")
 @param("seed")
-def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
+def train_row(index: int, logdir: str, alpha: float, seed: int) -> dict[str, Any]:
     """Everything the store keeps of model ``index``."""
     train_images, train_labels, test_images, test_labels = tensors()
-    mask = subset_mask(index, len(train_images), alpha=alpha, seed=seed)
+    mask = subset_for(index, len(train_images), logdir=logdir, alpha=alpha, seed=seed)
     model = train(torch.from_numpy(mask).float(), row_seed(index, seed=seed))
     with torch.inference_mode():
         test_logits = model(test_images)
@@ -146,10 +147,10 @@ def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
 @section("digits")
 @param("alpha")
 @param("seed")
-def train_rows(indices: Sequence[int], alpha: float, seed: int) -> dict[str, Any]:
+def train_rows(indices: Sequence[int], logdir: str, alpha: float, seed: int) -> dict[str, Any]:
     """What ``train_row`` makes of each index, each array with one more axis in front."""
     train_images, train_labels, test_images, test_labels = tensors()
-    masks = subset_masks(indices, len(train_images), alpha=alpha, seed=seed)
+    masks = subsets_for(indices, len(train_images), logdir=logdir, alpha=alpha, seed=seed)
     copies = train_many(masks, [row_seed(index, seed=seed) for index in indices])
     test_logits = copies.predict(test_images)
     return {
@@ -163,10 +164,10 @@ def train_rows(indices: Sequence[int], alpha: float, seed: int) -> dict[str, Any
 def main(*_: Any, index: int, logdir: str) -> dict[str, Any]:
     """What the worker calls."""
     make_config(quiet=True)
-    return train_row(index)
+    return train_row(index, logdir)
 
 
 def main_batch(*_: Any, indices: Sequence[int], logdir: str) -> dict[str, Any]:
     """What the worker calls for many rows at once, given ``--worker.batch``; 32 or 64 are best."""
     make_config(quiet=True)
-    return train_rows(indices)
+    return train_rows(indices, logdir)
