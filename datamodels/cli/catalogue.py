@@ -444,7 +444,7 @@ LEARNING_CURVE = Command(
                 Option(
                     "goals",
                     "str",
-                    "LDS to say the needed models for, A,B,... (default: the next two twentieths)",
+                    "models needed for LDS of A,B,... (default: the next two twentieths)",
                 ),
                 Option(
                     "law", "str", "to extrapolate by: saturating or power", default="saturating"
@@ -484,6 +484,31 @@ LEARNING_CURVE = Command(
     ),
 )
 
+LINEAR_SHARE = Command(
+    "datamodels.evaluation.linear_share",
+    "say how much of the outputs' variance is noise, non-linear, linear, and explained",
+    (
+        OptionSection(
+            "share",
+            "the store and, to compare, the datamodels",
+            (
+                Option("store", "path", "the store with masks and outputs", required=True),
+                Option("datamodels", "path", "datamodels.pt: how much these explain"),
+                Option("rows", "str", "rows to use, e.g. 0-999 (default: all complete rows)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask (default: mask_id, "
+                    "if the store has it; without one, noise and non-linear are one share)",
+                ),
+                Option("out", "path", ".json to write the shares to"),
+            ),
+        ),
+    ),
+)
+
 COMMANDS = (
     INITIALIZE_STORE,
     WORKER,
@@ -498,6 +523,7 @@ COMMANDS = (
     VERIFY,
     MERGE_STORES,
     LEARNING_CURVE,
+    LINEAR_SHARE,
 )
 
 

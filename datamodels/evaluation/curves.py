@@ -22,6 +22,7 @@ _HELD_OUT_SHARE = 0.2
 _FACTOR = 2**0.5  # between sizes
 _LARGEST_TO_LEAST = 16
 _LEAST = 50  # models
+_EXTRAPOLATED_SPAN, _LEAST_POINTS = 8.01, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +63,21 @@ class LearningCurve:
         return np.asarray(np.clip(ends, -1.0, 1.0))
 
     def extrapolate(self, law: str = "saturating", *, seed: int = 0) -> Extrapolation:
-        """The law that the mean LDS follows, see ``extrapolation.extrapolate``."""
+        """The law that the mean LDS follows, see ``extrapolation.extrapolate``.
+
+        It is fitted to sizes from an eighth of the largest on, where there are enough of them:
+        smaller ones follow other laws (on the digits, they made forecasts worse).
+        """
+        near = self.sizes >= self.sizes[-1] / _EXTRAPOLATED_SPAN
+        if near.sum() < _LEAST_POINTS:
+            near[:] = True
         return extrapolate(
-            self.sizes, self.mean_lds, self.resampled.T, law=law, level=self.level, seed=seed
+            self.sizes[near],
+            self.mean_lds[near],
+            self.resampled[near].T,
+            law=law,
+            level=self.level,
+            seed=seed,
         )
 
     def table(self) -> str:

@@ -198,8 +198,8 @@ def extrapolate(
     Two sources of error make up the interval. Which models were held out: ``resampled`` are the
     curves of bootstrap samples of them, moved to the measured mean. Which models were learnt from:
     it shows in the residuals of the fit, which are drawn anew for each of those curves with random
-    signs, enlarged by (m / (m - parameters))^(1/2). That the law itself is wrong far beyond the data
-    is in neither.
+    signs, enlarged by (m / (m - parameters))^(1/2). That the law itself is wrong far beyond the
+    data is in neither.
 
     Args:
         n: numbers of models (m,), ascending.
