@@ -73,7 +73,14 @@ class PlannedMasks:
 
 
 def subset_for(
-    index: int, n_train: int, *, logdir: str | Path, alpha: float, seed: int, kind: Kind = "fixed"
+    index: int,
+    n_train: int,
+    *,
+    logdir: str | Path,
+    alpha: float,
+    seed: int,
+    kind: Kind = "fixed",
+    repeats: int = 1,
 ) -> NDArray[np.bool_]:
     """The mask that row ``index`` is to be trained on: the planned one, or else one drawn.
 
@@ -81,6 +88,7 @@ def subset_for(
         logdir: what ``main`` was given.
         index, n_train, alpha, seed, kind: as in ``subset_mask``, which draws the mask where the
             store has no plan.
+        repeats: rows of the same ``index // repeats`` draw the same mask.
 
     Returns:
         bool (n_train,), True where the example is trained on.
@@ -89,7 +97,9 @@ def subset_for(
         UsageError: the plan has no such row, or is of another number of training examples; others
             as in ``subset_mask``.
     """
-    masks = subsets_for([index], n_train, logdir=logdir, alpha=alpha, seed=seed, kind=kind)
+    masks = subsets_for(
+        [index], n_train, logdir=logdir, alpha=alpha, seed=seed, kind=kind, repeats=repeats
+    )
     mask: NDArray[np.bool_] = masks[0]
     return mask
 
@@ -102,11 +112,13 @@ def subsets_for(
     alpha: float,
     seed: int,
     kind: Kind = "fixed",
+    repeats: int = 1,
 ) -> NDArray[np.bool_]:
     """As :func:`subset_for` for many rows, (b, n_train), with the ``logdir`` of ``main_batch``."""
     plan = PlannedMasks.read(StoreLayout(Path(logdir).parent.parent))  # <store>/workers/<index>
     if plan is None:
-        return subset_masks(indices, n_train, alpha=alpha, seed=seed, kind=kind)
+        drawn = [index // repeats for index in indices]
+        return subset_masks(drawn, n_train, alpha=alpha, seed=seed, kind=kind)
     return plan.rows(indices, n_train)
 
 
