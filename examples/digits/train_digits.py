@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from datamodels.training import TrainedCopies, row_seed, subset_mask, subset_masks, train_copies
 from datamodels.training.utils import make_config
-from examples.digits.data import load_digits
+from examples.digits.planted import plant_faults
 
 N_PIXELS = 64
 
@@ -32,13 +32,23 @@ Section("digits", "how the small networks are trained").params(
     batch_size=Param(int, "training images a step, those outside the subset included", default=256),
     lr=Param(float, "learning rate", default=0.5),
     momentum=Param(float, "momentum", default=0.9),
+    flip=Param(float, "share of the training labels that are made wrong", default=0.0),
+    plant=Param(int, "training images replaced by copies of test images", default=0),
 )
 
 
-@cache
-def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Flattened images (n, 64) and labels (n,) of both parts; made once a process."""
-    digits = load_digits()
+@section("digits")
+@param("flip")
+@param("plant")
+@param("seed")
+def tensors(flip: float, plant: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flattened images (n, 64) and labels (n,) of both parts, faults planted as asked for."""
+    return _tensors(flip, plant, seed)
+
+
+@cache  # once a process
+def _tensors(flip: float, plant: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    digits = plant_faults(flip, plant, seed).digits
     train, test = (
         torch.from_numpy(images).flatten(1) for images in (digits.train_images, digits.test_images)
     )
