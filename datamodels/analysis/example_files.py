@@ -42,7 +42,7 @@ def read_images(path: str | None, count: int, option: str) -> NDArray[Any] | Non
     ):
         raise InputError(
             f"{option}={path} has shape {images.shape} and dtype {images.dtype}; images are "
-            f"numbers of shape ({count}, h, w) in grey or ({count}, h, w, 3) in colour, one an example"
+            f"numbers of shape ({count}, h, w) in grey or ({count}, h, w, 3) in colour"
         )
     return images
 
