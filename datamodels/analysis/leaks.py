@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.sparse_weights import sparse_weights
-from datamodels.errors import InputError, UsageError
+from datamodels.analysis.sparse_weights import sparse_weights, without_own
+from datamodels.errors import InputError
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:
@@ -111,21 +111,6 @@ def rank_leaks(datamodels: Datamodels, *, own: bool = True) -> Leaks:
     )
 
 
-def without_own(weights: "csr_array") -> "csr_array":
-    """The weights (n, n) without those of each example on itself."""
-    n_targets, n_train = weights.shape
-    if n_targets != n_train:
-        raise UsageError(
-            f"{n_targets} targets are not the {n_train} training examples: there is no own example "
-            "to leave out"
-        )
-    targets = np.repeat(np.arange(n_targets), np.diff(weights.indptr))
-    kept = weights.copy()
-    kept.data[weights.indices == targets] = 0
-    kept.eliminate_zeros()
-    return kept
-
-
 def _scales(weights: "csr_array") -> Float64s:
     """Of each non-zero weight (nnz,): the scale of the other weights of its target."""
     counts, start = np.diff(weights.indptr), weights.indptr
@@ -137,7 +122,8 @@ def _scales(weights: "csr_array") -> Float64s:
     first = start[:-1][counts > 1]
     common = float(np.median(own[first])) if len(first) else float(np.abs(weights.data).max())
     others = np.repeat(counts - 1, counts)
-    return (others * own + _PRIOR_WEIGHTS * common) / (others + _PRIOR_WEIGHTS)
+    scales: Float64s = (others * own + _PRIOR_WEIGHTS * common) / (others + _PRIOR_WEIGHTS)
+    return scales
 
 
 def _medians_of_others(sizes: Float64s) -> Float64s:
