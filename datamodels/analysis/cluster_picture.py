@@ -35,7 +35,7 @@ _THUMBNAIL: Final = 0.36
 _INK, _GREY, _RULE = "#1a1a1a", "#5f6368", "#d5d8dc"
 _TEXT, _SMALL, _TITLE = 9.0, 7.5, 13.0
 _LOW, _HIGH = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
-# Paul Tol's "muted" palette and a brown, which colour-blind readers can tell apart; shapes say the same again.
+# Paul Tol's "muted" palette and a brown, for colour-blind readers too; shapes say the same again.
 _COLOURS = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99",
             "#999933", "#AA4499", "#661100")  # fmt: skip
 _SHAPES = ("o", "^", "s", "D", "v")

@@ -35,6 +35,7 @@ Int64s = NDArray[np.int64]
 
 _PRIOR_WEIGHTS = 5  # a target's own scale counts as its other weights, the common one as so many
 _MIN_TARGETS = 20  # for a law of largest weights of their own; fewer are held to the pure Gumbel
+_SURELY = -10.0  # the probability of a larger standard Gumbel variable is 1 to the last digit
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -99,7 +100,8 @@ def rank_leaks(datamodels: Datamodels, *, own: bool = True) -> Leaks:
     excess = weights.data / scales
     gumbel = excess - np.log(counts[targets])
     location, scale = _gumbel_law(_largest(gumbel, weights.indptr))
-    expected = len(counts) * -np.expm1(-np.exp(-(gumbel - location) / scale))
+    standard = np.maximum((gumbel - location) / scale, _SURELY)
+    expected = len(counts) * -np.expm1(-np.exp(-standard))
     positive = np.flatnonzero(weights.data > 0)
     order = positive[np.lexsort((targets[positive], -gumbel[positive]))]
     return Leaks(
