@@ -5,8 +5,8 @@
 
 Row ``index`` of the store is a function of (``digits.seed``, ``index``) alone: its subset, the
 initial weights and the order of the batches. In a store with a plan the subset is the planned one.
-With ``digits.repeats=r`` each subset is trained on r times, by rows of the same ``index // r``, which
-is their ``mask_id``: a store of spec_repeats.json keeps it. ``main_batch`` makes the rows of many
+With ``digits.repeats=r`` each subset is trained on r times, by rows of the same ``index // r``,
+which is their ``mask_id``: a store of spec_repeats.json keeps it. ``main_batch`` makes the rows of many
 indices at once, in a quarter of the time or less; they equal those of ``main`` but for rounding.
 """
 
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from datamodels.training import TrainedCopies, row_seed, subset_for, subsets_for, train_copies
 from datamodels.training.utils import make_config
-from examples.digits.data import load_digits
+from examples.digits.planted import plant_faults
 
 N_PIXELS = 64
 
@@ -36,13 +36,29 @@ Section("digits", "how the small networks are trained").params(
     batch_size=Param(int, "training images a step, those outside the subset included", default=256),
     lr=Param(float, "learning rate", default=0.5),
     momentum=Param(float, "momentum", default=0.9),
+    flip=Param(float, "share of the training labels that are made wrong", default=0.0),
+    plant=Param(int, "training images replaced by copies of test images", default=0),
+    canaries=Param(int, "such copies, a wrong label common to both", default=0),
 )
 
 
-@cache
-def tensors() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Flattened images (n, 64) and labels (n,) of both parts; made once a process."""
-    digits = load_digits()
+@section("digits")
+@param("flip")
+@param("plant")
+@param("canaries")
+@param("seed")
+def tensors(
+    flip: float, plant: int, canaries: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flattened images (n, 64) and labels (n,) of both parts, faults planted as asked for."""
+    return _tensors(flip, plant, canaries, seed)
+
+
+@cache  # once a process
+def _tensors(
+    flip: float, plant: int, canaries: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    digits = plant_faults(flip, plant, canaries, seed).digits
     train, test = (
         torch.from_numpy(images).flatten(1) for images in (digits.train_images, digits.test_images)
     )
