@@ -15,7 +15,7 @@ from datamodels.analysis.cluster_picture import (
 from datamodels.analysis.components import ends, principal_components, spectral_clusters
 from datamodels.analysis.example_files import plain, read_images, read_labels
 from datamodels.analysis.packages import import_optional
-from datamodels.analysis.sparse_weights import sparse_weights, without_own
+from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.cli.catalogue import CLUSTERS
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import UsageError

@@ -26,7 +26,7 @@ from datamodels.analysis.components import (
     to_rows,
 )
 from datamodels.analysis.packages import import_scipy_sparse
-from datamodels.analysis.sparse_weights import sparse_weights
+from datamodels.analysis.sparsity import sparse_weights
 from datamodels.errors import InputError
 from datamodels.evaluation.rank_correlation import spearman
 from datamodels.regression.result import Datamodels

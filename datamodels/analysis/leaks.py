@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.sparse_weights import sparse_weights, without_own
+from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.errors import InputError
 from datamodels.regression.result import Datamodels
 

@@ -6,8 +6,9 @@
 Row ``index`` of the store is a function of (``digits.seed``, ``index``) alone: its subset, the
 initial weights and the order of the batches. In a store with a plan the subset is the planned one.
 With ``digits.repeats=r`` each subset is trained on r times, by rows of the same ``index // r``,
-which is their ``mask_id``: a store of spec_repeats.json keeps it. ``main_batch`` makes the rows of many
-indices at once, in a quarter of the time or less; they equal those of ``main`` but for rounding.
+which is their ``mask_id``: a store of spec_repeats.json keeps it. ``main_batch`` makes the rows of
+many indices at once, in a quarter of the time or less; they equal those of ``main`` but for
+rounding.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 
 from datamodels.analysis import components as module
 from datamodels.analysis.components import ends, principal_components, spectral_clusters
-from datamodels.analysis.sparse_weights import sparse_rows_of, sparse_weights, without_own
+from datamodels.analysis.sparsity import sparse_rows_of, sparse_weights, without_own
 from datamodels.errors import InputError, UsageError
 from tests.analysis.conftest import as_datamodels, sparse_noise
 
@@ -14,7 +14,7 @@ from tests.analysis.conftest import as_datamodels, sparse_noise
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("block_bytes", [1, 1000, 2**20])
 def test_sparse_weights_are_the_weights(monkeypatch, order, block_bytes):
-    monkeypatch.setattr("datamodels.analysis.sparse_weights._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("datamodels.analysis.sparsity._BLOCK_BYTES", block_bytes)
     weight = np.asarray(sparse_noise(30, 17), np.float32, order=order)
     weight[3] = 0
     sparse = sparse_weights(as_datamodels(weight))
