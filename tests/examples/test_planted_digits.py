@@ -1,15 +1,13 @@
+import sys
+
 import numpy as np
 import pytest
 
+from datamodels.cli.shared_config import current_config
 from datamodels.errors import UsageError
+from examples.digits import train_digits
 from examples.digits.data import load_digits
 from examples.digits.planted import plant_faults
-from tests.conftest import assert_fails
-
-SPEC = """{"num_models": 2, "schema": {
-    "masks": {"shape": [1437], "dtype": "bool_"}, "margins": {"shape": [360], "dtype": "float32"},
-    "train_margins": {"shape": [1437], "dtype": "float32"},
-    "accuracy": {"shape": [], "dtype": "float32"}}}"""
 
 
 def test_without_faults_the_digits_are_the_digits():
@@ -58,17 +56,22 @@ def test_more_faults_than_images_are_refused(faults, needle):
         plant_faults(**faults)
 
 
-def test_networks_are_trained_on_the_faults(run, tmp_path):
-    (tmp_path / "spec.json").write_text(SPEC)
-    rows = []
-    for name, options in (("clean", []), ("faulty", ["--digits.flip=0.3"])):
-        run("training.initialize_store", f"--logging.logdir={name}", "--logging.spec=spec.json")
-        worker = ["--worker.main_import=examples.digits.train_digits", f"--worker.logdir={name}"]
-        made = run("training.worker", "--worker.index=0", *worker, *options)
-        assert made.returncode == 0, made.stderr
-        rows.append(np.load(tmp_path / name / "train_margins.npy")[0])
-    flipped = plant_faults(flip=0.3).flipped
-    assert np.median(rows[1][flipped]) < 0 < np.median(rows[0][flipped])
-    assert_fails(
-        run("training.worker", "--worker.index=1", *worker, "--digits.flip=7"), 1, "flip=7"
+def test_networks_are_trained_on_the_faults(monkeypatch, tmp_path):
+    # As in a worker; 40 steps are enough to tell wrong labels.
+    config = current_config()
+    monkeypatch.setattr(config, "content", dict(config.content))  # other tests have no options
+    options = ["--digits.flip=0.3", "--digits.canaries=9", "--digits.steps=40"]
+    monkeypatch.setattr(sys, "argv", ["test", *options])
+    row = train_digits.main(index=0, logdir=str(tmp_path))
+    row = {key: np.asarray(values) for key, values in row.items()}
+    planted = plant_faults(flip=0.3, canaries=9)
+    wrong = row["train_margins"][planted.flipped]
+    right = np.delete(row["train_margins"], [*planted.flipped, *planted.copies])
+    assert np.median(wrong) < 0 < np.median(right)
+    np.testing.assert_allclose(
+        row["margins"][planted.originals], row["train_margins"][planted.copies], atol=1e-4
     )
+    assert np.median(row["margins"][planted.originals]) < 0 < np.median(row["margins"])
+    monkeypatch.setattr(sys, "argv", ["test", "--digits.flip=7"])
+    with pytest.raises(UsageError, match="flip=7"):
+        train_digits.main(index=0, logdir=str(tmp_path))
