@@ -76,7 +76,7 @@ def principal_components(
     made dense as a whole.
 
     A Lanczos iteration on products with the matrix: 50,000 x 10,000 weights of 5 million non-zeros
-    take about 10 s for 10 components.
+    take 25 s for 10 components, even of noise.
 
     Args:
         vectors: (n, m) finite: ``sparse_weights(datamodels)`` embeds the targets,
@@ -134,7 +134,7 @@ def spectral_clusters(
     Spectral clustering of the graph that joins each vector with its ``n_neighbors`` nearest by
     cosine (either of two vectors may name the other), eigenvectors cut apart by pivoted QR (Damle,
     Minden, Ying: Simple, direct and efficient multi-way spectral clustering, 2019), which needs no
-    random start. 15,000 vectors of 20 entries take 12 s.
+    random start. 50,000 vectors of 10,000 entries, 100 of them not zero, take 3 minutes and 2.5 GB.
 
     Args:
         vectors: (n, m) sparse or dense, such as ``components.scores``.

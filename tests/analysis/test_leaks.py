@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
-import torch
 
 import datamodels
 from datamodels.analysis import leaks as module
 from datamodels.analysis.leaks import rank_leaks
 from datamodels.errors import InputError, UsageError
-from datamodels.training import row_seed, subset_masks, train_copies
 from examples.digits.planted import plant_faults
-from examples.digits.train_digits import margins, network
 from tests.analysis.conftest import as_datamodels, sparse_noise
+from tests.analysis.digits import part_of, train_part
 
 N_TRAIN, N_TEST, N_CANARIES, N_MODELS = 160, 160, 8, 320
 
@@ -76,17 +74,15 @@ def test_without_weights_there_is_nothing_to_rank():
         rank_leaks(as_datamodels(np.zeros((4, 3))))
 
 
-def test_copies_of_digits_in_the_training_set_are_found(monkeypatch):
+def test_copies_of_digits_in_the_training_set_are_found():
     """Copies with a wrong label in common: what other digits explain, nobody could tell apart."""
-    threads = torch.get_num_threads()
-    monkeypatch.setattr("sys.argv", ["test"])
-    torch.set_num_threads(1)
     planted = plant_faults(canaries=N_CANARIES, seed=0)
-    train, test = _part(planted)
-    true = {(int(np.flatnonzero(train == c)[0]), int(np.flatnonzero(test == o)[0]))
-            for c, o in zip(planted.copies, planted.originals, strict=True)}  # fmt: skip
-    masks, outputs = _train(planted.digits, train, test)
-    torch.set_num_threads(threads)
+    digits = planted.digits
+    train = part_of(len(digits.train_labels), planted.copies, N_TRAIN)
+    test = part_of(len(digits.test_labels), planted.originals, N_TEST)
+    places = np.searchsorted(train, planted.copies), np.searchsorted(test, planted.originals)
+    true = set(zip(*places, strict=True))
+    masks, outputs, _ = train_part(digits, train, test, N_MODELS)
     found = rank_leaks(datamodels.fit(masks, outputs, k=20, eps=0.05))
     ranked = list(zip(found.examples, found.targets, strict=True))
     hits = len(true & set(ranked[:N_CANARIES]))
@@ -94,36 +90,3 @@ def test_copies_of_digits_in_the_training_set_are_found(monkeypatch):
     assert hits >= N_CANARIES - 1  # precision and recall
     assert sure <= true
     assert len(sure) >= N_CANARIES // 2
-
-
-def _part(planted):
-    """Some training and test images, the planted pairs among them."""
-    rest = np.setdiff1d(np.arange(len(planted.digits.train_labels)), planted.copies)
-    others = np.setdiff1d(np.arange(len(planted.digits.test_labels)), planted.originals)
-    train = np.sort(np.concatenate([planted.copies, rest[: N_TRAIN - N_CANARIES]]))
-    return train, np.sort(np.concatenate([planted.originals, others[: N_TEST - N_CANARIES]]))
-
-
-def _train(digits, train, test):
-    masks = subset_masks(range(N_MODELS), N_TRAIN, alpha=0.5, seed=0)
-    images, tests = (
-        torch.from_numpy(part).flatten(1)
-        for part in (digits.train_images[train], digits.test_images[test])
-    )
-    labels = torch.from_numpy(digits.train_labels[train])
-    outputs = []
-    for first in range(0, N_MODELS, 32):
-        rows = range(first, min(first + 32, N_MODELS))
-        copies = train_copies(
-            lambda: network(24),
-            images,
-            labels,
-            masks[rows.start : rows.stop],
-            [row_seed(i, seed=0) for i in rows],
-            optimizer=lambda params: torch.optim.SGD(params, lr=0.5, momentum=0.9),
-            steps=100,
-            batch_size=128,
-            batches="all",
-        )
-        outputs.append(margins(copies.predict(tests), torch.from_numpy(digits.test_labels[test])))
-    return masks, torch.cat(outputs).numpy()

@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+import datamodels
 from datamodels.analysis import suspects as module
 from datamodels.analysis.suspects import rank_mislabelled
 from datamodels.errors import InputError, UsageError
+from examples.digits.planted import plant_faults
 from tests.analysis.conftest import as_datamodels, sparse_noise
+from tests.analysis.digits import train_part
 
 
 def noisy(n_train=60, n_targets=40, wrong=(3, 17, 44)):
@@ -63,3 +67,22 @@ def test_what_does_not_go_together_is_refused():
         rank_mislabelled(test)
     with pytest.raises(InputError, match="60 and 70 training examples"):
         rank_mislabelled(own, as_datamodels(np.zeros((70, 5))))
+
+
+def test_wrong_labels_of_digits_are_found():
+    planted = plant_faults(flip=0.1, seed=0)
+    train, test = np.arange(200), np.arange(100)
+    wrong = np.isin(train, planted.flipped)
+    masks, outputs, margins = train_part(planted.digits, train, test, 320)
+    own, others = (datamodels.fit(masks, y, k=20, eps=0.05) for y in (margins, outputs))
+    scores = {
+        "both": rank_mislabelled(own, others),
+        "own": rank_mislabelled(own),
+        "test": rank_mislabelled(test=others),
+    }
+    areas = {name: roc_auc_score(wrong, found.score) for name, found in scores.items()}
+    self_influence = roc_auc_score(wrong, scores["own"].self_influence)
+    assert min(areas["both"], areas["own"], self_influence) > 0.9, areas
+    assert areas["test"] > 0.7, areas
+    n_wrong = wrong.sum()
+    assert wrong[scores["both"].order[:n_wrong]].mean() > 0.6  # precision and recall
