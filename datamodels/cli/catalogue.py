@@ -329,6 +329,19 @@ LDS = Command(
                     "targets are the training examples: leave each one's own mask column out",
                     default=False,
                 ),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask, whose outputs are "
+                    "averaged (default: mask_id, if the store has it)",
+                ),
+                Option("correlation", "str", "spearman, kendall or pearson", default="spearman"),
+                Option(
+                    "pooled",
+                    "flag",
+                    "print the correlation over all models and targets at once as well",
+                    default=False,
+                ),
                 Option("resamples", "int", "bootstrap resamples of the models", default=1000),
                 Option("seed", "int", "seed of the bootstrap", default=0),
                 Option("out", "path", ".npy to write the score of every target to"),

@@ -1,4 +1,4 @@
-"""The bootstrap distribution of a mean rank correlation, over resampled models.
+"""The bootstrap distribution of a mean correlation, over resampled models.
 
 A resample draws n models with replacement, the same for all targets (what is random is which
 models were held out, and one model's outputs hang together). It is described by how often each
@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from datamodels.evaluation.measures import Resample
 from datamodels.evaluation.rank_correlation import correlation, doubled_ranks, target_blocks
 from datamodels.streams import stream_words
 
@@ -25,8 +26,9 @@ def bootstrap_means(
     *,
     n_resamples: int,
     seed: int,
+    resampled: Resample | None = None,
 ) -> NDArray[np.float64]:
-    """Mean over targets of the Spearman correlation, in each of ``n_resamples`` resamples.
+    """Mean over targets of the correlation, in each of ``n_resamples`` resamples.
 
     Ranks are exact, with average ranks for the ties that resampling makes. Within a resample,
     targets whose outputs became constant are left out of its mean.
@@ -36,17 +38,19 @@ def bootstrap_means(
         keep: shape (n_targets,), the targets that enter the mean.
         n_resamples: number of resamples.
         seed: resample r is a function of (seed, r) and n_models alone.
+        resampled: the correlations of resamples, from ``measures.resample_by``; None: Spearman's.
 
     Returns:
         float64 of shape (n_resamples,); NaN where every target was left out.
     """
     n_models, n_targets = outputs.shape
     counts = multiplicities(n_models, n_resamples, seed=seed)
+    resampled = resampled or resampled_spearman
     total = np.zeros(n_resamples)
     n_defined = np.zeros(n_resamples)
     for block in target_blocks(n_models, n_targets):
         columns = np.arange(block.start, block.stop)[keep[block]]
-        scores = resampled_spearman(predictions[:, columns], outputs[:, columns], counts)
+        scores = resampled(predictions[:, columns], outputs[:, columns], counts)
         total += np.nansum(scores, axis=0)
         n_defined += np.count_nonzero(~np.isnan(scores), axis=0)
     means = np.full(n_resamples, np.nan)

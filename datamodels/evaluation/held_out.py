@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.repeats import average_repeats, read_mask_id
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
@@ -28,6 +29,7 @@ class Scored:
     fitted: FittedRows | None = None  # which models took part; None: unknown
     x_name: str | None = None  # arrays that were fitted; None: unknown
     y_name: str | None = None
+    bias: NDArray[Any] | None = None  # (n_targets,); None: scores have none
 
     def own_index(self, n_store_targets: int) -> NDArray[np.int64]:
         """Which training example each target is, where the store's targets are just these."""
@@ -42,14 +44,15 @@ class Scored:
 
 def read_datamodels(path: str | Path) -> Scored:
     """``datamodels.pt``; its folder says which targets and rows were fitted."""
-    weight = Datamodels.load(path).weight
+    datamodels = Datamodels.load(path)
+    weight, bias = datamodels.weight, datamodels.bias
     folder = Path(path).parent
     if not (folder / RunConfig.FILE_NAME).exists():
-        return Scored(weight)
+        return Scored(weight, bias=bias)
     config, fitted = RunConfig.read(folder), FittedRows.read(folder)
     if not Path(config.data_path).is_dir():  # a .beton, which holds arrays without names
-        return Scored(weight, config.targets, fitted)
-    return Scored(weight, config.targets, fitted, config.x_name, config.y_name)
+        return Scored(weight, config.targets, fitted, bias=bias)
+    return Scored(weight, config.targets, fitted, config.x_name, config.y_name, bias)
 
 
 def read_scores(path: str | Path) -> Scored:
@@ -65,11 +68,12 @@ def read_scores(path: str | Path) -> Scored:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Models to score on."""
+    """Models to score on; repeated trainings of a mask are averaged, and count as one."""
 
     masks: NDArray[Any]  # (n_models, n_train)
     outputs: Outputs  # (n_models, n_targets)
     n_store_targets: int  # targets of the store, of which these may be some
+    n_trainings: int  # rows behind the models
 
 
 def read_held_out(
@@ -79,12 +83,16 @@ def read_held_out(
     x_name: str | None = None,
     y_name: str | None = None,
     rows: str | None = None,
+    mask_id: str | None = None,
 ) -> HeldOut:
     """Rows of a store to score ``scored`` on.
 
     Arrays are those of the fit unless named. ``rows`` such as "1600-1999" must be complete
-    (InputError); a warning says when some of them took part in the fit. None takes all complete
-    rows but these.
+    (InputError); a warning says when some of them, or of their masks, took part in the fit. None
+    takes all complete rows but these.
+
+    ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
+    rows of one id are trainings of one mask, and their outputs are averaged.
     """
     if y_name is not None and scored.y_name is not None and y_name != scored.y_name:
         warnings.warn(
@@ -94,17 +102,31 @@ def read_held_out(
     dataset = RegressionDataset(
         store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
     )
-    wanted = _wanted_rows(dataset, scored, rows, store)
-    masks, outputs = dataset.read(np.searchsorted(dataset.idx, wanted))
-    return HeldOut(masks, outputs[:, scored.targets], dataset.n_targets)
+    ids = read_mask_id(store, dataset, mask_id)
+    wanted = _wanted_rows(dataset, _rows_of_the_fit(dataset, scored, ids), rows, store)
+    positions = np.searchsorted(dataset.idx, wanted)
+    masks, outputs = dataset.read(positions)
+    outputs = outputs[:, scored.targets]
+    if ids is not None:
+        masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
+    return HeldOut(masks, outputs, dataset.n_targets, len(wanted))
+
+
+def _rows_of_the_fit(
+    dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Rows that took part in the fit, and other trainings of their masks."""
+    if scored.fitted is None or not scored.fitted.are_rows_of(dataset):
+        return np.array([], np.int64)
+    fitted = np.isin(dataset.idx, scored.fitted.rows)
+    if ids is not None:
+        fitted = np.isin(ids, ids[fitted])
+    return dataset.idx[fitted]
 
 
 def _wanted_rows(
-    dataset: RegressionDataset, scored: Scored, rows: str | None, store: object
+    dataset: RegressionDataset, fitted: NDArray[np.int64], rows: str | None, store: object
 ) -> NDArray[np.int64]:
-    fitted = np.array([], np.int64)
-    if scored.fitted is not None and scored.fitted.are_rows_of(dataset):
-        fitted = scored.fitted.rows
     if rows is None:
         wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
         if not len(wanted):

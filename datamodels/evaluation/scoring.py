@@ -5,20 +5,22 @@ Scale, ICML 2023, arXiv 2303.14186; datamodels themselves: Ilyas, Park, Engstrom
 ICML 2022, arXiv 2202.00622.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datamodels.errors import InputError, UsageError
-from datamodels.evaluation.rank_correlation import checked_pair, spearman
+from datamodels.evaluation.measures import WORDS, check_correlation, correlate_by, resample_by
+from datamodels.evaluation.rank_correlation import checked_pair
+from datamodels.evaluation.repeats import average_repeats
 
 _VALUES_PER_BLOCK = 2**25  # bounds the working memory of a product at 256 MB a factor
 
 
 @dataclass(frozen=True, eq=False)
 class LinearDatamodelingScore:
-    """Spearman correlations on held-out models, one per target, and their mean.
+    """Correlations on held-out models, one per target, and their mean.
 
     Attributes:
         per_target: float64 of shape (n_targets,), from -1 to 1. NaN where the true outputs are
@@ -26,9 +28,11 @@ class LinearDatamodelingScore:
         interval: bootstrap interval (low, high) of the mean over held-out models; None where none
             was asked for.
         level: coverage of the interval, such as 0.95.
-        n_models: number of held-out models.
+        n_models: number of held-out models; of masks, where repeated trainings were averaged.
         n_resamples: number of bootstrap resamples.
         n_constant_predictions: targets scored 0 because their prediction never changes.
+        correlation: Spearman's, which the LDS is defined by, or another by name.
+        n_trainings: number of trainings whose outputs were averaged; None: one a model.
     """
 
     per_target: NDArray[np.float64]
@@ -37,6 +41,8 @@ class LinearDatamodelingScore:
     n_models: int
     n_resamples: int
     n_constant_predictions: int
+    correlation: str = "spearman"
+    n_trainings: int | None = None
 
     @property
     def n_targets(self) -> int:
@@ -53,11 +59,15 @@ class LinearDatamodelingScore:
         return _mean(self.per_target)
 
     def __str__(self) -> str:
-        parts = [f"LDS {self.mean:.3f}"]
+        by = "" if self.correlation == "spearman" else f" by {WORDS[self.correlation]}"
+        parts = [f"LDS{by} {self.mean:.3f}"]
         if self.interval is not None:
             low, high = self.interval
             parts.append(f"({self.level * 100:g}% interval {low:.3f} to {high:.3f})")
-        parts.append(f"on {self.n_models:,} models, {self.n_targets:,} targets")
+        on = f"{self.n_models:,} models"
+        if self.n_trainings is not None:
+            on = f"{self.n_models:,} masks (mean outputs of {self.n_trainings:,} trainings)"
+        parts.append(f"on {on}, {self.n_targets:,} targets")
         if self.n_undefined:
             parts.append(f"of which {self.n_undefined:,} have constant outputs and are left out")
         return " ".join(parts)
@@ -67,6 +77,7 @@ def linear_datamodeling_score(
     predictions: ArrayLike,
     outputs: ArrayLike,
     *,
+    correlation: str = "spearman",
     n_resamples: int = 1_000,
     level: float = 0.95,
     seed: int = 0,
@@ -85,11 +96,12 @@ def linear_datamodeling_score(
     the arrays and ``seed`` alone, whatever the number of threads.
 
     2,000 models x 10,000 targets take about 3 s on two cores, and 1,000 resamples of them about
-    40 s more.
+    40 s more. KENDALLTIME
 
     Args:
         predictions: shape (n_models, n_targets); any increasing function of them scores the same.
         outputs: the true outputs, same shape.
+        correlation: ``"kendall"`` (tau-b) or ``"pearson"`` in the place of Spearman's.
         n_resamples: bootstrap resamples; 0 for no interval.
         level: coverage of the interval, 0 < level < 1.
         seed: of the resamples.
@@ -103,14 +115,22 @@ def linear_datamodeling_score(
         raise UsageError(f"n_resamples={n_resamples} is out of range: 0 (no interval) or more")
     if not 0 < level < 1:
         raise UsageError(f"level={level} is out of range: it must be above 0 and below 1")
+    check_correlation(correlation)
     predictions, outputs = checked_pair(predictions, outputs)
-    per_target = spearman(predictions, outputs)
+    per_target = correlate_by(correlation)(predictions, outputs)
     defined = ~np.isnan(per_target)
     interval = None
     if n_resamples > 0:
         from datamodels.evaluation.bootstrap import bootstrap_means  # numba is slow to import
 
-        means = bootstrap_means(predictions, outputs, defined, n_resamples=n_resamples, seed=seed)
+        means = bootstrap_means(
+            predictions,
+            outputs,
+            defined,
+            n_resamples=n_resamples,
+            seed=seed,
+            resampled=resample_by(correlation),
+        )
         interval = _interval(means, _mean(per_target), level)
     constant = (predictions == predictions[0]).all(axis=0)
     return LinearDatamodelingScore(
@@ -120,6 +140,7 @@ def linear_datamodeling_score(
         n_models=len(outputs),
         n_resamples=n_resamples,
         n_constant_predictions=int(np.count_nonzero(constant & defined)),
+        correlation=correlation,
     )
 
 
@@ -130,6 +151,8 @@ def score_weights(
     *,
     exclude_own: bool = False,
     own_index: ArrayLike | None = None,
+    mask_id: ArrayLike | None = None,
+    correlation: str = "spearman",
     n_resamples: int = 1_000,
     level: float = 0.95,
     seed: int = 0,
@@ -145,21 +168,50 @@ def score_weights(
             its largest, and it would dominate the score.
         own_index: shape (n_targets,), which training example each target is. May be left out when
             n_targets == n_train and target t is training example t.
-        n_resamples, level, seed: as in :func:`linear_datamodeling_score`.
+        mask_id: shape (n_models,), integers: models of one id are repeated trainings of one mask,
+            whose outputs are averaged; the bootstrap then resamples masks.
+        correlation, n_resamples, level, seed: as in :func:`linear_datamodeling_score`.
 
     Raises:
-        InputError: shapes that do not fit together, or a weight or mask that is not finite.
+        InputError: shapes that do not fit together, a weight or mask that is not finite, or models
+            of one ``mask_id`` with other masks.
         UsageError: ``own_index`` without ``exclude_own``; others as in
             :func:`linear_datamodeling_score`.
     """
+    weight, masks, outputs = np.asarray(weight), np.asarray(masks), np.asarray(outputs)
+    n_trainings = None
+    if mask_id is not None:
+        _check_shapes(weight, masks, outputs)
+        n_trainings = len(outputs)
+        masks, outputs = average_repeats(masks, outputs, mask_id)
+    score = linear_datamodeling_score(
+        predict_outputs(weight, masks, outputs, exclude_own=exclude_own, own_index=own_index),
+        outputs,
+        correlation=correlation,
+        n_resamples=n_resamples,
+        level=level,
+        seed=seed,
+    )
+    averaged = n_trainings is not None and n_trainings > len(outputs)
+    return replace(score, n_trainings=n_trainings) if averaged else score
+
+
+def predict_outputs(
+    weight: ArrayLike,
+    masks: ArrayLike,
+    outputs: ArrayLike,
+    *,
+    exclude_own: bool = False,
+    own_index: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """``masks @ weight`` (n_models, n_targets), checked to fit ``outputs``; arguments and errors
+    as in :func:`score_weights`."""
     weight, masks, outputs = np.asarray(weight), np.asarray(masks), np.asarray(outputs)
     _check_shapes(weight, masks, outputs)
     if own_index is not None and not exclude_own:
         raise UsageError("own_index is given but exclude_own is False: set it, or leave both out")
     own = _checked_own_index(own_index, *weight.shape) if exclude_own else None
-    return linear_datamodeling_score(
-        predict(weight, masks, own=own), outputs, n_resamples=n_resamples, level=level, seed=seed
-    )
+    return predict(weight, masks, own=own)
 
 
 def predict(

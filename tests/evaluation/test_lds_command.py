@@ -1,7 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from datamodels.regression.write_dataset import write_dataset
 from tests.conftest import assert_fails
@@ -158,3 +160,70 @@ def test_the_arrays_of_the_fit_are_scored_unless_others_are_named(run, folder):
     np.testing.assert_allclose(
         np.load(folder / "fit.npy"), -np.load(folder / "margins_too.npy"), atol=1e-12
     )
+
+
+def test_scores_of_any_method_over_all_complete_rows_with_the_defaults(run, folder):
+    result = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.")
+    assert result.returncode == 0, result.stderr
+    complete = [i for i in range(N) if i not in (30, 31)]
+    mean = np.mean(expected(folder, complete))
+    assert re.fullmatch(
+        rf"LDS {mean:.3f} \(95% interval 0\.\d\d\d to 0\.\d\d\d\) on 38 models, 6 targets\n",
+        result.stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "words"),
+    [("kendall", kendalltau, "Kendall's tau-b"), ("pearson", pearsonr, "Pearson's correlation")],
+)
+def test_other_correlations_by_name(run, folder, name, measure, words):
+    options = ["--lds.scores=scores.npy", "--lds.store=.", f"--lds.correlation={name}"]
+    result = run("evaluation.lds", *options, "--lds.pooled", "--lds.resamples=50")
+    assert result.returncode == 0, result.stderr
+    complete = [i for i in range(N) if i not in (30, 31)]
+    predictions = np.load(folder / "masks.npy")[complete] @ np.load(folder / "scores.npy")
+    margins = np.load(folder / "margins.npy")[complete]
+    mean = np.mean([measure(predictions[:, t], margins[:, t]).statistic for t in range(P)])
+    pooled = measure(predictions.ravel(), margins.ravel()).statistic
+    lds, line = result.stdout.splitlines()
+    assert lds.startswith(f"LDS by {words} {mean:.3f} (95% interval")
+    assert line.startswith(f"pooled {words} {pooled:.3f} over all 38 x 6 pairs")
+    assert "LDS" not in line
+    wrong = run("evaluation.lds", *options[:2], f"--lds.correlation={name[:-1]}")
+    assert_fails(wrong, 2, f"did you mean {name}")
+
+
+def test_repeated_trainings_are_averaged_where_the_store_says_so(run, folder):
+    masks, margins = np.load(folder / "masks.npy"), np.load(folder / "margins.npy")
+    ids = np.arange(N) // 2  # rows 30 and 31 are one mask, and incomplete
+    masks = masks[2 * ids]
+    np.save(folder / "masks.npy", masks)
+    np.save(folder / "mask_id.npy", ids)
+    np.save(folder / "id2.npy", ids)
+    options = ["--lds.scores=scores.npy", "--lds.store=.", "--lds.resamples=0"]
+    kept = [i for i in range(0, N, 2) if i != 30]
+    predictions, means = (
+        masks[kept] @ np.load(folder / "scores.npy"),
+        np.stack([margins[i : i + 2].mean(axis=0) for i in kept]),
+    )
+    mean = np.mean([spearmanr(predictions[:, t], means[:, t]).statistic for t in range(P)])
+    said = f"LDS {mean:.3f} on 19 masks (mean outputs of 38 trainings), 6 targets"
+    assert said in run("evaluation.lds", *options).stdout
+    (folder / "mask_id.npy").unlink()
+    assert "on 38 models" in run("evaluation.lds", *options).stdout
+    assert said in run("evaluation.lds", *options, "--lds.mask_id=id2").stdout
+    assert_fails(run("evaluation.lds", *options, "--lds.mask_id=id3"), 1, "'id3'")
+    np.save(folder / "masks.npy", ~masks ^ (np.arange(N) == 9)[:, None])
+    refused = run("evaluation.lds", *options, "--lds.mask_id=id2")
+    assert_fails(refused, 1, "rows 8 and 9 have the same mask_id")
+
+
+def test_other_trainings_of_fitted_masks_are_not_unseen(run, folder, fitted):
+    ids = np.arange(N)
+    ids[35] = 3  # row 3 took part in the fit
+    np.save(folder / "mask_id.npy", ids)
+    masks = np.load(folder / "masks.npy")
+    masks[35] = masks[3]
+    np.save(folder / "masks.npy", masks)
+    assert "on 17 models, 2 targets" in run("evaluation.lds", fitted, "--lds.store=.").stdout
