@@ -41,8 +41,8 @@ def read_images(path: str | None, count: int, option: str) -> NDArray[Any] | Non
         or images.dtype.kind not in "biuf"
     ):
         raise InputError(
-            f"{option}={path} has shape {images.shape} and dtype {images.dtype}; images are numbers "
-            f"of shape ({count}, h, w) in grey or ({count}, h, w, 3) in colour, one an example"
+            f"{option}={path} has shape {images.shape} and dtype {images.dtype}; images are "
+            f"numbers of shape ({count}, h, w) in grey or ({count}, h, w, 3) in colour"
         )
     return images
 

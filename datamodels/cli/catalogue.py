@@ -471,7 +471,7 @@ CLUSTERS = Command(
                 Option(
                     "map",
                     "str",
-                    "the picture's map in two dimensions: tsne (slow beyond 10,000 examples) or pca",
+                    "of the picture: tsne (slow beyond 10,000 examples) or pca",
                     default="tsne",
                 ),
                 Option("title", "str", "a line above the picture"),
@@ -497,6 +497,12 @@ LEAKAGE = Command(
                     default=0.05,
                 ),
                 Option("n", "int", "list so many pairs instead, however large"),
+                Option(
+                    "exclude_own",
+                    "flag",
+                    "targets are the training examples: look for duplicates among them",
+                    default=False,
+                ),
                 Option("out", "path", ".csv to write the list to"),
             ),
         ),
@@ -512,7 +518,7 @@ MISLABELLED = Command(
             "the weights to judge by, one of them or both",
             (
                 Option(
-                    "self",
+                    "own",
                     "path",
                     "datamodels.pt whose targets are the training examples' own outputs",
                 ),

@@ -34,21 +34,27 @@ Section("digits", "how the small networks are trained").params(
     momentum=Param(float, "momentum", default=0.9),
     flip=Param(float, "share of the training labels that are made wrong", default=0.0),
     plant=Param(int, "training images replaced by copies of test images", default=0),
+    canaries=Param(int, "such copies, a wrong label common to both", default=0),
 )
 
 
 @section("digits")
 @param("flip")
 @param("plant")
+@param("canaries")
 @param("seed")
-def tensors(flip: float, plant: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def tensors(
+    flip: float, plant: int, canaries: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Flattened images (n, 64) and labels (n,) of both parts, faults planted as asked for."""
-    return _tensors(flip, plant, seed)
+    return _tensors(flip, plant, canaries, seed)
 
 
 @cache  # once a process
-def _tensors(flip: float, plant: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    digits = plant_faults(flip, plant, seed).digits
+def _tensors(
+    flip: float, plant: int, canaries: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    digits = plant_faults(flip, plant, canaries, seed).digits
     train, test = (
         torch.from_numpy(images).flatten(1) for images in (digits.train_images, digits.test_images)
     )
