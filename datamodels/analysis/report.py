@@ -40,7 +40,6 @@ def write_report(options: ReportOptions, out: str | Path) -> Path:
 def _report(values: Values) -> None:
     given = section(values, "report")
     out = given.pop("out")
-    given["own"] = given.pop("self")
     path = write_report(ReportOptions(**given), out)
     print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB): open it in a browser")
 

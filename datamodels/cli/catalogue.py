@@ -596,7 +596,7 @@ REPORT = Command(
                     "('test', index): returns an image, bytes of a PNG file, text or HTML",
                 ),
                 Option(
-                    "self",
+                    "own",
                     "path",
                     "datamodels.pt whose targets are the training examples' own outputs, to find "
                     "wrong labels by",

@@ -74,7 +74,7 @@ def find_mislabelled(own: Datamodels | None, test: Datamodels) -> RankedExamples
     columns = {"score": found.score[first], "harm": found.harm[first]}
     note = (
         "Ranked by harm alone: the sum of an example's negative weights. Datamodels of the training "
-        "examples' own outputs (--report.self) add self-influence, which ranks much better."
+        "examples' own outputs (--report.own) add self-influence, which ranks much better."
     )
     if found.self_influence is not None:
         columns["self-influence"] = found.self_influence[first]
