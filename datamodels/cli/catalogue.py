@@ -417,6 +417,98 @@ MERGE_STORES = Command(
     ),
 )
 
+LEARNING_CURVE = Command(
+    "datamodels.evaluation.learning_curve",
+    "measure LDS and error against the number of models, and say what more models would bring",
+    (
+        OptionSection(
+            "curve",
+            "the store, the fits and the scores",
+            (
+                Option("data_path", "path", "the store's folder", required=True),
+                Option("out", "path", "results; must not exist already", required=True),
+                Option("x_name", "str", "array of masks", default="masks"),
+                Option("y_name", "str", "array of outputs", default="margins"),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask, kept together and "
+                    "averaged (default: mask_id, if the store has it)",
+                ),
+                Option(
+                    "num_held_out",
+                    "int",
+                    "score on so many of the last complete rows (default: a fifth of them)",
+                ),
+                Option("sizes", "str", "numbers of models, A,B,... (default: 9, up to all)"),
+                Option(
+                    "goals",
+                    "str",
+                    "models needed for LDS of A,B,... (default: the next two twentieths)",
+                ),
+                Option(
+                    "law", "str", "to extrapolate by: saturating or power", default="saturating"
+                ),
+                Option("correlation", "str", "spearman, kendall or pearson", default="spearman"),
+                Option("resamples", "int", "bootstrap resamples of the held-out rows", default=400),
+                Option(
+                    "seed",
+                    "int",
+                    "of the rows that choose lambda, the folds and the bootstrap",
+                    default=0,
+                ),
+                Option("target_start_ind", "int", "first target", default=0),
+                Option("target_end_ind", "int", "end of the targets (-1: all)", default=-1),
+                Option("k", "int", "number of lambdas on the path", default=100),
+                Option(
+                    "eps",
+                    "float",
+                    "the path falls by eps^(1/k) a step, from lambda_max",
+                    default=1e-5,
+                ),
+                Option(
+                    "estimator", "str", "lasso, or a baseline: ridge, difference", default="lasso"
+                ),
+                Option("engine", "str", "auto, cpu or torch", default="auto"),
+                Option("device", "str", "of the torch engine, e.g. cuda:1"),
+                Option(
+                    "folds",
+                    "int",
+                    "choose lambda by cross-validation over so many folds (default: on a fifth of "
+                    "the models of each fit)",
+                ),
+                Option("memory_gb", "float", "memory to use (default: 60% of what is free)"),
+                Option("threads", "int", "threads to use (default: all cores)"),
+            ),
+        ),
+    ),
+)
+
+LINEAR_SHARE = Command(
+    "datamodels.evaluation.linear_share",
+    "say how much of the outputs' variance is noise, non-linear, linear, and explained",
+    (
+        OptionSection(
+            "share",
+            "the store and, to compare, the datamodels",
+            (
+                Option("store", "path", "the store with masks and outputs", required=True),
+                Option("datamodels", "path", "datamodels.pt: how much these explain"),
+                Option("rows", "str", "rows to use, e.g. 0-999 (default: all complete rows)"),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask (default: mask_id, "
+                    "if the store has it; without one, noise and non-linear are one share)",
+                ),
+                Option("out", "path", ".json to write the shares to"),
+            ),
+        ),
+    ),
+)
+
 TOP = Command(
     "datamodels.analysis.top",
     "list the training examples that help and harm a target most, with their weights",
@@ -636,6 +728,8 @@ COMMANDS = (
     GROW,
     VERIFY,
     MERGE_STORES,
+    LEARNING_CURVE,
+    LINEAR_SHARE,
     TOP,
     CLUSTERS,
     LEAKAGE,

@@ -112,6 +112,28 @@ def read_held_out(
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted))
 
 
+def unseen_rows(
+    dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Positions of the complete rows whose masks took no part in the fit; InputError for none.
+
+    Where it is not known what did, a warning says so, and all complete rows are returned.
+    """
+    if scored.fitted is None:
+        warnings.warn(
+            "it is not known which rows these datamodels were fitted on: what they explain of all "
+            "complete rows may be too good",
+            stacklevel=2,
+        )
+    seen = np.isin(dataset.idx, _rows_of_the_fit(dataset, scored, ids))
+    if seen.all():
+        raise InputError(
+            f"all {dataset.n_rows} complete rows took part in the fit; train more models to see "
+            "what the datamodels explain of those"
+        )
+    return np.flatnonzero(~seen)
+
+
 def _rows_of_the_fit(
     dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:

@@ -185,18 +185,42 @@ def run_fit(
         keep_moments = keep_moments or spool
         with clock.stage("moments"):
             trials = _trials(data, plan, progress, moments, keep_moments)
-        runner = PathRunner(
-            trials=trials,
-            config=config,
-            factors=data.penalty_factors(),
-            n_targets=data.n_targets,
-            journal=journal or NoJournal(),
-            report=progress,
-        )
-        with clock.stage("path"):
-            chosen = _choose(data, runner)
-        with clock.stage("refit"):
-            fits, problem = _final(runner, chosen)
+        return _fit_trials(data, trials, plan, progress, journal, clock)
+
+
+def fit_trials(
+    data: FitData,
+    trials: Trials,
+    plan: Plan,
+    *,
+    progress: Progress = silent,
+    journal: Journal | None = None,
+) -> FitResult:
+    """As :func:`run_fit`, from ``trials`` of the rows of ``data`` that were made elsewhere."""
+    with at_most_threads(plan.config.threads):
+        return _fit_trials(data, trials, plan, progress, journal, _Clock())
+
+
+def _fit_trials(
+    data: FitData,
+    trials: Trials,
+    plan: Plan,
+    progress: Progress,
+    journal: Journal | None,
+    clock: "_Clock",
+) -> FitResult:
+    runner = PathRunner(
+        trials=trials,
+        config=plan.config,
+        factors=data.penalty_factors(),
+        n_targets=data.n_targets,
+        journal=journal or NoJournal(),
+        report=progress,
+    )
+    with clock.stage("path"):
+        chosen = _choose(data, runner)
+    with clock.stage("refit"):
+        fits, problem = _final(runner, chosen)
     fits = _without_lambda(fits, chosen, problem, data.targets.start)
     n_path = len(data.split.training(0)) if data.split.n_trials == 1 else problem.n
     _warn_constant("target", chosen.constant, data.targets.start, n_path)

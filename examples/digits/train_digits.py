@@ -4,7 +4,9 @@
         --worker.main_import=examples.digits.train_digits
 
 Row ``index`` of the store is a function of (``digits.seed``, ``index``) alone: its subset, the
-initial weights and the order of the batches. ``main_batch`` makes the rows of many indices at once,
+initial weights and the order of the batches. With ``digits.repeats=r`` each subset is trained on r
+times, by rows of the same ``index // r``, which is their ``mask_id``: a store of spec_repeats.json
+keeps it. ``main_batch`` makes the rows of many indices at once,
 in a quarter of the time or less; they equal those of ``main`` but for rounding.
 """
 
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from fastargs import Param, Section
 from fastargs.decorators import param, section
@@ -27,6 +30,7 @@ N_PIXELS = 64
 Section("digits", "how the small networks are trained").params(
     alpha=Param(float, "share of the training images in each subset", default=0.5),
     seed=Param(int, "seed of subsets, initial weights and batches", default=0),
+    repeats=Param(int, "networks trained on each subset; above 1 rows have a mask_id", default=1),
     hidden=Param(int, "hidden units", default=32),
     steps=Param(int, "SGD steps", default=150),
     batch_size=Param(int, "training images a step, those outside the subset included", default=256),
@@ -144,10 +148,11 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 @section("digits")
 @param("alpha")
 @param("seed")
-def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
+@param("repeats")
+def train_row(index: int, alpha: float, seed: int, repeats: int) -> dict[str, Any]:
     """Everything the store keeps of model ``index``."""
     train_images, train_labels, test_images, test_labels = tensors()
-    mask = subset_mask(index, len(train_images), alpha=alpha, seed=seed)
+    mask = subset_mask(index // repeats, len(train_images), alpha=alpha, seed=seed)
     model = train(torch.from_numpy(mask).float(), row_seed(index, seed=seed))
     with torch.inference_mode():
         test_logits = model(test_images)
@@ -156,16 +161,24 @@ def train_row(index: int, alpha: float, seed: int) -> dict[str, Any]:
             "margins": margins(test_logits, test_labels),
             "train_margins": margins(model(train_images), train_labels),
             "accuracy": (test_logits.argmax(1) == test_labels).float().mean(),
+            **mask_ids(index, repeats),
         }
+
+
+def mask_ids(index: Any, repeats: int) -> dict[str, Any]:
+    """Which subset a row has, where several rows share one."""
+    return {"mask_id": index // repeats} if repeats > 1 else {}
 
 
 @section("digits")
 @param("alpha")
 @param("seed")
-def train_rows(indices: Sequence[int], alpha: float, seed: int) -> dict[str, Any]:
+@param("repeats")
+def train_rows(indices: Sequence[int], alpha: float, seed: int, repeats: int) -> dict[str, Any]:
     """What ``train_row`` makes of each index, each array with one more axis in front."""
     train_images, train_labels, test_images, test_labels = tensors()
-    masks = subset_masks(indices, len(train_images), alpha=alpha, seed=seed)
+    subsets = [index // repeats for index in indices]
+    masks = subset_masks(subsets, len(train_images), alpha=alpha, seed=seed)
     copies = train_many(masks, [row_seed(index, seed=seed) for index in indices])
     test_logits = copies.predict(test_images)
     return {
@@ -173,6 +186,7 @@ def train_rows(indices: Sequence[int], alpha: float, seed: int) -> dict[str, Any
         "margins": margins(test_logits, test_labels),
         "train_margins": margins(copies.predict(train_images), train_labels),
         "accuracy": (test_logits.argmax(-1) == test_labels).float().mean(-1),
+        **mask_ids(np.array(indices), repeats),
     }
 
 

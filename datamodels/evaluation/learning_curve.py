@@ -1,0 +1,158 @@
+"""``python -m datamodels.evaluation.learning_curve``: how much more models would help."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datamodels.cli.catalogue import LEARNING_CURVE
+from datamodels.cli.progress import ProgressLine
+from datamodels.cli.runner import Values, run, section
+from datamodels.errors import DatamodelsError, UsageError
+from datamodels.evaluation.curve_journal import open_steps, some_hashes
+from datamodels.evaluation.curve_picture import draw_curve, require_matplotlib
+from datamodels.evaluation.curves import (
+    CurveRows,
+    LearningCurve,
+    default_sizes,
+    measure_learning_curve,
+    split_rows,
+)
+from datamodels.evaluation.extrapolation import LAWS, Extrapolation
+from datamodels.evaluation.measures import check_correlation
+from datamodels.evaluation.repeats import read_mask_id
+from datamodels.files import new_folder
+from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.sources import target_range
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(LEARNING_CURVE, _measure)
+
+
+def _measure(values: Values) -> None:
+    options = section(values, "curve")
+    require_matplotlib()
+    check_correlation(options["correlation"])
+    if options["law"] not in LAWS:
+        raise UsageError(f"curve.law={options['law']}; it must be one of {', '.join(LAWS)}")
+    wanted = _numbers("goals", options["goals"], float)
+    config = _fit_config(options)
+    dataset = RegressionDataset(options["data_path"], options["y_name"], options["x_name"])
+    target_range(
+        options["target_start_ind"], options["target_end_ind"], dataset, options["data_path"]
+    )
+    ids = read_mask_id(options["data_path"], dataset, options["mask_id"])
+    rows = split_rows(dataset, options["num_held_out"], ids)
+    sizes = _numbers("sizes", options["sizes"], int) or default_sizes(len(rows.learnt))
+    out = Path(options["out"])
+    asked = _asked(options, config, dataset, rows, sizes)
+    with open_steps(out, asked) as journal, ProgressLine() as progress:
+        curve = measure_learning_curve(
+            dataset,
+            config,
+            sizes=sizes,
+            rows=rows,
+            targets=_targets(options),
+            correlation=options["correlation"],
+            n_resamples=options["resamples"],
+            seed=options["seed"],
+            journal=journal,
+            fit_journal=journal,
+            progress=progress,
+        )
+        progress.close()
+        extrapolation = _extrapolate(curve, options["law"])
+        with new_folder(out) as partial:
+            curve.save(partial)
+            _save_asked(partial, asked, extrapolation)
+            draw_curve(curve, extrapolation, partial / "curve.png")
+    print(curve.table())
+    _say(curve, extrapolation, wanted)
+    print(f"wrote {out}")
+
+
+def _extrapolate(curve: LearningCurve, law: str) -> Extrapolation | None:
+    try:
+        return curve.extrapolate(law)
+    except DatamodelsError:  # too few sizes: the curve is still worth its while
+        return None
+
+
+def _say(curve: LearningCurve, found: Extrapolation | None, wanted: list[float]) -> None:
+    if found is None:
+        print("too few sizes to extrapolate")
+        return
+    law = found.fitted.law
+    print(
+        f"LDS(n) = {law.words} (the {law.name} law), off by {found.rms_residual:.4f} (rms); "
+        f"limit {found.limit}"
+    )
+    twice = 2 * found.n_last
+    print(f"with {twice:,} models: LDS {found.at(twice)}")
+    # Without goals, the next two twentieths.
+    best = np.floor(curve.mean_lds[-1] * 20) / 20
+    for value in wanted or [round(best + 0.05, 2), round(best + 0.1, 2)]:
+        print(found.say_needed(value))
+
+
+def _save_asked(folder: Path, asked: dict[str, Any], found: Extrapolation | None) -> None:
+    content: dict[str, Any] = {k: v for k, v in asked.items() if k != "hashes"}
+    if found is not None:
+        content["extrapolation"] = {
+            "law": found.fitted.law.words,
+            "coefficients": found.fitted.coefficients[0].tolist(),
+            "shape": float(found.fitted.shapes[0]),
+            "limit": asdict(found.limit),
+            "rms_residual": found.rms_residual,
+        }
+    text = json.dumps(content, indent=2) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def _fit_config(options: dict[str, Any]) -> FitConfig:
+    names = ("k", "eps", "estimator", "engine", "device", "folds", "memory_gb", "threads")
+    return FitConfig(**{name: options[name] for name in names}, seed=options["seed"])
+
+
+def _targets(options: dict[str, Any]) -> slice:
+    end = options["target_end_ind"]
+    return slice(options["target_start_ind"], None if end == -1 else end)
+
+
+def _asked(
+    options: dict[str, Any],
+    config: FitConfig,
+    dataset: RegressionDataset,
+    rows: CurveRows,
+    sizes: list[int],
+) -> dict[str, Any]:
+    """What a resumed run must be asked for as well."""
+    same = ("x_name", "y_name", "correlation", "resamples", "seed", "target_start_ind",
+            "target_end_ind")  # fmt: skip
+    return {
+        **{name: options[name] for name in same},
+        "fit": {k: v for k, v in asdict(config).items() if k not in ("memory_gb", "threads")},
+        "data_path": str(Path(options["data_path"]).absolute()),
+        "sizes": sizes,
+        "learnt": dataset.idx[rows.learnt].tolist(),
+        "held_out": dataset.idx[rows.held_out].tolist(),
+        "hashes": some_hashes(dataset, np.concatenate([rows.learnt, rows.held_out])),
+    }
+
+
+def _numbers(name: str, text: str | None, kind: type) -> list[Any]:
+    if text is None:
+        return []
+    try:
+        return [kind(word) for word in text.split(",")]
+    except ValueError:
+        raise UsageError(f"curve.{name}={text}: give numbers, A,B,...") from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,99 @@
+"""``python -m datamodels.evaluation.linear_share``: what limits datamodels, and what they reach."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.cli.catalogue import LINEAR_SHARE
+from datamodels.cli.runner import Values, run, section
+from datamodels.errors import InputError
+from datamodels.evaluation.held_out import Scored, read_datamodels, unseen_rows
+from datamodels.evaluation.linear_ceiling import LinearShare, estimate_linear_share
+from datamodels.evaluation.repeats import read_mask_id
+from datamodels.evaluation.scoring import predict_outputs
+from datamodels.files import new_file, refuse_existing
+from datamodels.regression.dataset import RegressionDataset
+from datamodels.training.indices import parse_indices
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(LINEAR_SHARE, _estimate)
+
+
+def _estimate(values: Values) -> None:
+    options = section(values, "share")
+    out = None if options["out"] is None else Path(options["out"])
+    if out is not None:
+        refuse_existing(out)
+    store, name = options["store"], options["datamodels"]
+    scored = None if name is None else read_datamodels(name)
+    fit_x, fit_y = (None, None) if scored is None else (scored.x_name, scored.y_name)
+    dataset = RegressionDataset(
+        store, options["y_name"] or fit_y or "margins", options["x_name"] or fit_x or "masks"
+    )
+    ids = read_mask_id(store, dataset, options["mask_id"])
+    targets = slice(None) if scored is None else scored.targets
+    positions = _positions(dataset, options["rows"], store)
+    masks, outputs = dataset.read(positions)
+    share = estimate_linear_share(
+        masks, outputs[:, targets], None if ids is None else ids[positions]
+    )
+    explained = None if scored is None else _explained(dataset, scored, ids)
+    _print(share, explained)
+    if out is not None:
+        with new_file(out) as partial:
+            partial.write_text(json.dumps(_summary(share, explained), indent=2) + "\n")
+
+
+def _positions(dataset: RegressionDataset, rows: str | None, store: str) -> NDArray[np.int64]:
+    """Complete rows, of those that are named."""
+    if rows is None:
+        return np.arange(dataset.n_rows)
+    named = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
+    positions = np.flatnonzero(np.isin(dataset.idx, named))
+    if not len(positions):
+        raise InputError(f"none of the rows {rows} of {store} is complete; name others")
+    return positions
+
+
+def _explained(dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None) -> float:
+    """R2 of single trainings that the datamodels have not seen, all targets together."""
+    positions = unseen_rows(dataset, scored, ids)
+    masks, outputs = dataset.read(positions)
+    outputs = outputs[:, scored.targets].astype(np.float64)
+    predictions = predict_outputs(scored.weight, masks, outputs)
+    if scored.bias is not None:
+        predictions += scored.bias
+    error = float(((predictions - outputs) ** 2).mean(axis=0).sum())
+    return 1 - error / float(outputs.var(axis=0, ddof=1).sum())
+
+
+def _print(share: LinearShare, explained: float | None) -> None:
+    print(
+        f"shares of the variance of the outputs of {share.n_trainings:,} trainings on "
+        f"{share.n_masks:,} masks, {len(share.variance):,} targets"
+    )
+    print(share.table(explained))
+    if share.noise is None:
+        print("no mask was trained on twice: noise and non-linear cannot be told apart")
+
+
+def _summary(share: LinearShare, explained: float | None) -> dict[str, Any]:
+    names = ("noise", "nonlinear", "linear", "between")
+    parts = {name: getattr(share, name) for name in names}
+    return {
+        **{name: None if part is None else asdict(part) for name, part in parts.items()},
+        "explained": explained,
+        "n_masks": share.n_masks,
+        "n_trainings": share.n_trainings,
+        "n_targets": len(share.variance),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
