@@ -80,7 +80,7 @@ def _mask_facts(
         (
             "Subsets",
             f"{sizes.mean() / n_train:.3f} of them on average (alpha, as the masks show), "
-            f"{sizes.min():,} to {sizes.max():,} examples",
+            f"{_range(sizes)} examples",
         ),
     ]
 
@@ -168,6 +168,11 @@ def _chosen_by(config: RunConfig) -> str:
     if config.fit.folds is not None:
         return f"all in {config.fit.folds} folds that choose lambda"
     return "all fitted, lambda given"
+
+
+def _range(sizes: NDArray[Any]) -> str:
+    low, high = sizes.min(), sizes.max()
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _some(counts: Mapping[str, int]) -> str:

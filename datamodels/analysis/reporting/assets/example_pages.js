@@ -11,7 +11,7 @@ function targetPage(target) {
     pageHead("targets", "Targets", title, name, steps("targets", Array.from(report.targets.index), target, "#target=")),
     el("div", {class: report.scatter ? "hero" : "hero plain"},
       el("div", {class: "subject"}, picture("test", target, 144, `${title}${name === null ? "" : `, label ${name}`}`)),
-      figures(columns, TARGET_COLUMNS, place),
+      el("div", {}, figures(columns, TARGET_COLUMNS, place), reading(columns, place, helpful, harmful)),
       report.scatter ? scatterChart(place) : null),
     ...leftOut("score"),
     report.examples.names && name !== null ? frameLegend("the target's label") : null,
@@ -44,12 +44,25 @@ function examplePage(example) {
 function pageHead(section, crumb, title, name, links) {
   return el("div", {},
     el("p", {class: "crumb"}, el("a", {href: backTo(section)}, `← ${crumb}`)),
-    el("div", {class: "head"}, el("h1", {tabindex: "-1"}, title, name === null ? "" : `: ${name}`), links));
+    el("div", {class: "head"}, el("h1", {tabindex: "-1"}, title, name === null ? null : el("span", {class: "label"}, ` label ${name}`)), links));
 }
 
 function figures(columns, known, place) {
   return el("dl", {class: "figures small"}, Object.entries(known).filter(([key]) => key in columns).map(([key, {title, hint, format}]) =>
     el("div", {title: hint}, el("dt", {}, title), el("dd", {}, el("b", {}, format(columns[key][place]))))));
+}
+
+// What the figures of a target say, in a sentence or two.
+function reading(columns, place, helpful, harmful) {
+  const sentences = [`Of ${plural(exampleCount, "training example")}, ${formatCount(columns.nonzero[place])} have a weight.`];
+  const [first, second] = [helpful[0], harmful[0]];
+  if (first) sentences.push(`With #${first.member} in the training set the output is ${formatNumber(first.weight)} larger.`);
+  if (second) sentences.push(`With #${second.member} it is ${formatNumber(-second.weight)} smaller.`);
+  if (columns.r2 && Number.isFinite(columns.r2[place])) {
+    const share = Math.max(0, columns.r2[place]);
+    sentences.push(`Together they predict ${formatPercent(share)} of the variance of the output over models that were not fitted on.`);
+  }
+  return el("p", {class: "quiet"}, sentences.join(" "));
 }
 
 function weightList(title, words, found, subject, part) {
