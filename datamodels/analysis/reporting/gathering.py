@@ -241,9 +241,7 @@ def _targets(
 ) -> ReportTargets:
     columns: dict[str, Floats] = {}
     if judged is not None:
-        columns = {
-            name: getattr(judged, name)[chosen] for name in ("lds", "r2", "spread", "mean")
-        }
+        columns = {name: getattr(judged, name)[chosen] for name in ("lds", "r2", "spread", "mean")}
     columns["nonzero"] = np.diff(weights.indptr)[chosen].astype(np.float32)
     columns["lambda"] = models.lam[chosen]
     columns["bias"] = models.bias[chosen]
@@ -327,9 +325,7 @@ def _facts(options: ReportOptions, models: Datamodels) -> list[Facts]:
     return [*describe_store(options.store, x_name), *fitted, weights]
 
 
-def _remedies(
-    options: ReportOptions, why_not: str, found: _Findings
-) -> Mapping[str, str]:
+def _remedies(options: ReportOptions, why_not: str, found: _Findings) -> Mapping[str, str]:
     """How to get what is left out, by section."""
     remedies = {}
     if why_not:
@@ -351,7 +347,9 @@ def _remedies(
             "--report.test_labels=FILE.npy."
         )
     if not found.components:
-        remedies["components"] = "Components take at least 3 targets with weights that are not zero."
+        remedies["components"] = (
+            "Components take at least 3 targets with weights that are not zero."
+        )
     if found.clusters is None:
         remedies["clusters"] = (
             f"Clusters are left out: they take more than 20 training examples and targets, and at "

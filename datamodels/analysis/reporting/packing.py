@@ -19,9 +19,7 @@ def pack_array(array: NDArray[Any]) -> dict[str, Any]:
     return {"type": name, "shape": list(array.shape), "base64": text}
 
 
-def to_levels(
-    values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]
-) -> NDArray[np.uint16]:
+def to_levels(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.uint16]:
     """``values`` (n, m) in 65,535ths of the range ``low`` to ``high`` (n,), rounded."""
     width = np.where(high > low, high - low, 1.0)
     share = (values - low[:, None]) / width[:, None]

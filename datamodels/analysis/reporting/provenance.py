@@ -66,9 +66,7 @@ def _array_shapes(store: Store) -> list[str]:
     ]
 
 
-def _mask_facts(
-    store: Store, complete: NDArray[np.int64], x_name: str
-) -> list[tuple[str, str]]:
+def _mask_facts(store: Store, complete: NDArray[np.int64], x_name: str) -> list[tuple[str, str]]:
     if not len(complete) or x_name not in store.spec.fields():
         return []
     some = complete[np.linspace(0, len(complete) - 1, min(len(complete), _MASKS_READ)).astype(int)]

@@ -122,9 +122,7 @@ def _tile_size(pictures: Sequence[Pixels]) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _arranged(
-    part: Sequence[Pixels], width: int, height: int, columns: int, rows: int
-) -> "Image":
+def _arranged(part: Sequence[Pixels], width: int, height: int, columns: int, rows: int) -> "Image":
     from PIL import Image, ImageOps
 
     mode = "L" if all(picture.ndim == 2 for picture in part) else "RGB"

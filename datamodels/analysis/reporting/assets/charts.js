@@ -54,7 +54,7 @@ function histogram(title, values, name, mean) {
   for (const value of finite) bins[Math.min(bins.length - 1, Math.floor((value - low) / step + 1e-9))]++;
   const size = [WIDE, 260];
   const high = low + bins.length * step;
-  const {px, py, marks} = frame({low, high, name}, {low: 0, high: Math.max(...bins), name: "targets"}, size);
+  const {px, py, marks} = frame({low, high, name}, {low: 0, high: 1.12 * Math.max(...bins), name: "targets"}, size);
   const bars = bins.map((count, i) => {
     const from = low + i * step;
     const bar = svg("rect", {x: px(from) + 1, width: Math.max(1, px(from + step) - px(from) - 2), y: py(count), height: py(0) - py(count), rx: 2});

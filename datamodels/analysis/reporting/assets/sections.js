@@ -101,7 +101,7 @@ function componentsSection() {
 function componentPart(component, i) {
   const end = (title, examples, targets) => el("div", {},
     el("h3", {}, title), tiles("train", examples, {size: 52}),
-    el("h3", {}, "raises these targets"), tiles("test", targets, {size: 52}));
+    el("h3", {}, "Targets it raises"), tiles("test", targets, {size: 52}));
   return el("section", {class: "component"},
     el("h2", {}, `Component ${i + 1} `, el("span", {class: "quiet"}, `${formatPercent(component.explained)} of the variance`)),
     el("div", {class: "two"}, end("One end", component.high, component.high_targets), end("The other end", component.low, component.low_targets)));
@@ -158,7 +158,8 @@ function leaksSection(state) {
   const text = (i) => `${targetName(targets[i]) ?? ""} ${exampleName(examples[i]) ?? ""}`;
   return [
     ...parts,
-    el("p", {class: "explain"}, "Pairs of a target and a training example whose weight is far beyond the target's others: copies and near-duplicates come first. ", note),
+    el("p", {class: "explain"}, "Pairs of a target and a training example whose weight is far beyond the target's others: copies and near-duplicates come first."),
+    el("p", {class: "explain"}, note),
     ...sortableTable({
       section: "leaks", title: "Likely leaks", noun: "pair", columns: all, count: examples.length, sort: "rank", down: false,
       number: (i) => targets[i], href: (i) => pageOf("test", targets[i]), text,

@@ -62,7 +62,7 @@ function sortableTable(table, state) {
   }
 
   update(true);
-  const numeric = table.columns.filter((column) => !column.words && column.key !== "number").slice(0, 3).map((column) => column.key);
+  const numeric = table.columns.filter((column) => !column.words && !["number", "rank"].includes(column.key)).slice(0, 3).map((column) => column.key);
   const help = el("p", {class: "quiet", id: "search-help"}, searchHelp(table, numeric));
   return [el("div", {class: "controls", role: "search"}, search, found, pager), help, scroller];
 }
