@@ -1,4 +1,4 @@
-"""Stores and datamodels to report on, made in a moment: outputs are linear in the masks, with noise."""
+"""Stores and datamodels to report on, made in a moment."""
 
 from dataclasses import dataclass
 from pathlib import Path

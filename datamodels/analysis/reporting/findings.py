@@ -71,10 +71,10 @@ def find_mislabelled(own: Datamodels | None, test: Datamodels) -> RankedExamples
     """The likeliest of wrong labels."""
     found = rank_mislabelled(own, test)
     first = found.order[:_RANKED]
-    columns = {"score": found.score[first], "harm": found.harm[first]}
+    columns: dict[str, NDArray[Any]] = {"score": found.score[first], "harm": found.harm[first]}
     note = (
-        "Ranked by harm alone: the sum of an example's negative weights. Datamodels of the training "
-        "examples' own outputs (--report.own) add self-influence, which ranks much better."
+        "Ranked by harm alone: the sum of an example's negative weights. Datamodels of the "
+        "training examples' own outputs (--report.own) add self-influence, which ranks much better."
     )
     if found.self_influence is not None:
         columns["self-influence"] = found.self_influence[first]
@@ -87,7 +87,11 @@ def find_leaks(datamodels: Datamodels) -> RankedPairs | None:
     if not datamodels.weight.any():
         return None
     found = rank_leaks(datamodels).first(_RANKED)
-    columns = {"weight": found.weights, "excess": found.excess, "expected": found.expected}
+    columns: dict[str, NDArray[Any]] = {
+        "weight": found.weights,
+        "excess": found.excess,
+        "expected": found.expected,
+    }
     return RankedPairs(
         _int32(found.examples),
         _int32(found.targets),

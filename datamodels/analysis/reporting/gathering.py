@@ -258,7 +258,7 @@ def _examples(
     cluster: Int32s | None,
     k: int,
 ) -> ReportExamples:
-    n_targets, n_train = weights.shape
+    n_train = weights.shape[1]
     positive = np.bincount(weights.indices, np.maximum(weights.data, 0), minlength=n_train)
     negative = np.bincount(weights.indices, np.minimum(weights.data, 0), minlength=n_train)
     largest = np.zeros(n_train, np.float32)

@@ -1,4 +1,4 @@
-"""Arrays in a page: base64 of their little-endian bytes, which a browser turns into typed arrays."""
+"""Arrays in a page: base64 of their little-endian bytes; a browser makes typed arrays of it."""
 
 import base64
 from typing import Any, Final
@@ -23,4 +23,5 @@ def to_levels(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> ND
     """``values`` (n, m) in 65,535ths of the range ``low`` to ``high`` (n,), rounded."""
     width = np.where(high > low, high - low, 1.0)
     share = (values - low[:, None]) / width[:, None]
-    return np.rint(np.clip(share, 0.0, 1.0) * 65535).astype(np.uint16)
+    levels: NDArray[np.uint16] = np.rint(np.clip(share, 0.0, 1.0) * 65535).astype(np.uint16)
+    return levels

@@ -5,11 +5,12 @@ from html import escape
 from html.parser import HTMLParser
 from typing import Final
 
-_ELEMENTS: Final = frozenset(
+_NAMES: Final = (
     "abbr b blockquote br caption cite code dd del dfn div dl dt em figcaption figure h1 h2 h3 h4 "
     "h5 h6 hr i img ins kbd li mark ol p pre q rp rt ruby s samp small span strong sub sup table "
-    "tbody td tfoot th thead time tr u ul var wbr".split()
+    "tbody td tfoot th thead time tr u ul var wbr"
 )
+_ELEMENTS: Final = frozenset(_NAMES.split())
 _VOID: Final = frozenset({"br", "hr", "img", "wbr"})
 _DROPPED: Final = frozenset({"script", "style", "template", "title", "noscript"})  # with content
 _ATTRIBUTES: Final = frozenset({"alt", "colspan", "dir", "lang", "rowspan", "title"})
