@@ -178,13 +178,16 @@ class _Spectrum:
 
     def _freedom(self, lams: Float64s) -> Float64s:
         """Degrees of freedom of the weights (t,)."""
-        return (self.values[:, None] / (self.values[:, None] + lams)).sum(axis=0)
+        shares: Float64s = self.values[:, None] / (self.values[:, None] + lams)
+        freedom: Float64s = shares.sum(axis=0)
+        return freedom
 
     def _residual(self, problem: _Problem, lams: Float64s) -> Float64s:
         """Mean squared residual (t,): yy - 2 w'c + w'G w."""
         shrunk = 1 / (self.values[:, None] + lams)
         explained = problem.u**2 * shrunk * (2 - self.values[:, None] * shrunk)
-        return np.maximum(problem.yy - explained.sum(axis=0), 0.0)
+        residual: Float64s = np.maximum(problem.yy - explained.sum(axis=0), 0.0)
+        return residual
 
 
 def _checked(moments: Moments) -> Float64s:

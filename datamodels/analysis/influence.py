@@ -1,4 +1,4 @@
-"""``python -m datamodels.analysis.influence``: difference of means or ridge, with standard errors."""
+"""``python -m datamodels.analysis.influence``: weights with standard errors."""
 
 import math
 import time
@@ -73,8 +73,8 @@ def _read_moments(options: Values, source: RowSource, targets: slice) -> Moments
     if needed >= budget:
         raise InputError(
             f"{options['estimator']} of {p} training examples and {t} targets takes "
-            f"{needed / 2**30:.3g} GiB; {budget / 2**30:.3g} GiB are allowed (memory_gb). Raise it, "
-            "or take fewer targets (target_start_ind, target_end_ind)"
+            f"{needed / 2**30:.3g} GiB; {budget / 2**30:.3g} GiB are allowed (memory_gb). Raise "
+            "it, or take fewer targets (target_start_ind, target_end_ind)"
         )
     with ProgressLine() as progress:
         (moments,) = Collector(

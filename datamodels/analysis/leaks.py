@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.sparse_weights import sparse_weights
-from datamodels.errors import InputError, UsageError
+from datamodels.analysis.sparse_weights import sparse_weights, without_own
+from datamodels.errors import InputError
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Int64s = NDArray[np.int64]
 
 _PRIOR_WEIGHTS = 5  # a target's own scale counts as its other weights, the common one as so many
 _MIN_TARGETS = 20  # for a law of largest weights of their own; fewer are held to the pure Gumbel
+_SURELY = -10.0  # the probability of a larger standard Gumbel variable is 1 to the last digit
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -99,7 +100,8 @@ def rank_leaks(datamodels: Datamodels, *, own: bool = True) -> Leaks:
     excess = weights.data / scales
     gumbel = excess - np.log(counts[targets])
     location, scale = _gumbel_law(_largest(gumbel, weights.indptr))
-    expected = len(counts) * -np.expm1(-np.exp(-(gumbel - location) / scale))
+    standard = np.maximum((gumbel - location) / scale, _SURELY)
+    expected = len(counts) * -np.expm1(-np.exp(-standard))
     positive = np.flatnonzero(weights.data > 0)
     order = positive[np.lexsort((targets[positive], -gumbel[positive]))]
     return Leaks(
@@ -109,21 +111,6 @@ def rank_leaks(datamodels: Datamodels, *, own: bool = True) -> Leaks:
         excess[order],
         expected[order],
     )
-
-
-def without_own(weights: "csr_array") -> "csr_array":
-    """The weights (n, n) without those of each example on itself."""
-    n_targets, n_train = weights.shape
-    if n_targets != n_train:
-        raise UsageError(
-            f"{n_targets} targets are not the {n_train} training examples: there is no own example "
-            "to leave out"
-        )
-    targets = np.repeat(np.arange(n_targets), np.diff(weights.indptr))
-    kept = weights.copy()
-    kept.data[weights.indices == targets] = 0
-    kept.eliminate_zeros()
-    return kept
 
 
 def _scales(weights: "csr_array") -> Float64s:
@@ -137,7 +124,8 @@ def _scales(weights: "csr_array") -> Float64s:
     first = start[:-1][counts > 1]
     common = float(np.median(own[first])) if len(first) else float(np.abs(weights.data).max())
     others = np.repeat(counts - 1, counts)
-    return (others * own + _PRIOR_WEIGHTS * common) / (others + _PRIOR_WEIGHTS)
+    scales: Float64s = (others * own + _PRIOR_WEIGHTS * common) / (others + _PRIOR_WEIGHTS)
+    return scales
 
 
 def _medians_of_others(sizes: Float64s) -> Float64s:

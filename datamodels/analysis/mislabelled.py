@@ -50,7 +50,7 @@ def _fields(suspects: Suspects, labels: NDArray[Any] | None) -> list[str]:
 
 def _row(suspects: Suspects, labels: NDArray[Any] | None, rank: int) -> dict[str, Any]:
     example = int(suspects.order[rank])
-    row = {"rank": rank + 1, "example": example}
+    row: dict[str, Any] = {"rank": rank + 1, "example": example}
     for name in ("score", "self_influence", "harm"):
         values = getattr(suspects, name)
         if values is not None:

@@ -149,7 +149,7 @@ class _Picture:
     def __init__(self, rows: list[_Row], k: int, title: str | None, output: str, cmap: str) -> None:
         self.rows, self.k, self.cmap = rows, k, cmap
         self.ruler = _Ruler()
-        self.scale = _value_range([tile.image for row in rows for tile in row.tiles])
+        self.scale = value_range([tile.image for row in rows for tile in row.tiles])
         height, width = rows[0].test.image.shape[:2]
         pixel = (_TILE - 2 * _INSET) / max(height, width)
         self.tile_width = width * pixel + 2 * _INSET
@@ -373,7 +373,7 @@ def _one_line(label: object) -> str:
     return " ".join(str(label).split())
 
 
-def _value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
+def value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
     """The values that are drawn as black and white (grey images may be drawn the other way)."""
     in_colour = images[0].shape[2:] == (3,)
     if in_colour and all(image.dtype == np.uint8 for image in images):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.analysis.packages import import_scipy_sparse
-from datamodels.errors import InputError
+from datamodels.errors import InputError, UsageError
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:
@@ -52,6 +52,21 @@ def sparse_rows_of(weight: NDArray[Any]) -> "csr_array":
     if start[-1] < 2**31:
         start = start.astype(indices.dtype)
     return sparse.csr_array((data, indices, start), shape=(n, m))
+
+
+def without_own(weights: "csr_array") -> "csr_array":
+    """The weights (n, n) without those of each example on itself."""
+    n_targets, n_train = weights.shape
+    if n_targets != n_train:
+        raise UsageError(
+            f"{n_targets} targets are not the {n_train} training examples: there is no own example "
+            "to leave out"
+        )
+    targets = np.repeat(np.arange(n_targets), np.diff(weights.indptr))
+    kept = weights.copy()
+    kept.data[weights.indices == targets] = 0
+    kept.eliminate_zeros()
+    return kept
 
 
 def _refuse_non_finite(
