@@ -148,12 +148,13 @@ class Extrapolation:
     def at(self, n: int) -> Estimate:
         """The score with ``n`` models."""
         there = np.array([float(n)])
-        return self._estimate(self.fitted.at(there)[:, 0], self.resampled.at(there)[:, 0])
+        values = (np.minimum(f.at(there)[:, 0], 1.0) for f in (self.fitted, self.resampled))
+        return self._estimate(*values)
 
     @property
     def limit(self) -> Estimate:
         """The score with models without end."""
-        return self._estimate(self.fitted.limits, self.resampled.limits)
+        return self._estimate(*(np.minimum(f.limits, 1.0) for f in (self.fitted, self.resampled)))
 
     def reaching(self, value: float) -> Estimate:
         """The number of models for a score of ``value``; infinity where it is out of reach."""
