@@ -11,8 +11,8 @@ import pytest
 from datamodels.analysis.report import ReportOptions, write_report
 from datamodels.analysis.reporting.content import NOBODY
 from datamodels.analysis.reporting.gathering import gather_report
+from datamodels.analysis.reporting.markup import safe_html
 from datamodels.analysis.reporting.packing import pack_array, to_levels
-from datamodels.analysis.reporting.safe_html import safe_html
 from datamodels.analysis.reporting.sprites import images_to_pixels, make_sheets
 from datamodels.errors import DatamodelsError, ExistsError, InputError, UsageError
 from datamodels.evaluation.scoring import score_weights

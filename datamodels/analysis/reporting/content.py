@@ -142,7 +142,7 @@ class Pictures:
 
     sprites: SpriteSheets | None = None
     texts: Mapping[int, str] = field(default_factory=dict)
-    html: Mapping[int, str] = field(default_factory=dict)  # safe: see ``safe_html``
+    html: Mapping[int, str] = field(default_factory=dict)  # safe: see ``markup``
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.analysis.reporting.content import Int32s, Pictures
-from datamodels.analysis.reporting.safe_html import safe_html
+from datamodels.analysis.reporting.markup import safe_html
 from datamodels.analysis.reporting.sprites import (
     Pixels,
     images_to_pixels,
