@@ -246,3 +246,19 @@ def test_values_become_shades_of_grey():
 )
 def test_html_keeps_nothing_that_acts(given, expected):
     assert safe_html(given) == expected
+
+
+def test_a_learning_curve_is_shown_with_what_was_fitted(study, tmp_path, run):
+    made = run("evaluation.learning_curve", f"--curve.data_path={study.options()['store']}",
+               "--curve.estimator=difference", "--curve.sizes=10,20,40", "--curve.num_held_out=20",
+               "--curve.resamples=10", f"--curve.out={tmp_path / 'curve'}")  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    shown = gather_report(ReportOptions(**study.options(curve=str(tmp_path / "curve"))))
+    assert list(shown.curve.n_models) == [10, 20, 40]
+    assert "difference" in shown.curve.sentences[0]
+    assert "curve" not in shown.remedies
+
+
+def test_a_folder_without_a_curve_is_refused(study, tmp_path):
+    with pytest.raises(InputError, match="no learning curve"):
+        gather_report(ReportOptions(**study.options(curve=str(tmp_path))))

@@ -1,6 +1,8 @@
 """The learning curve in a folder, as the report shows it."""
 
+import json
 import math
+from pathlib import Path
 from typing import Final
 
 from datamodels.analysis.reporting.content import ReportCurve
@@ -26,8 +28,18 @@ def read_curve(folder: str) -> ReportCurve:
         high=intervals[:, 1].tolist(),
         error=(1 - curve.r2).tolist(),
         forecast=[] if found is None else [_forecast(found, times) for times in _FORECAST],
-        sentences=[] if found is None else _sentences(curve, found),
+        sentences=[_how(folder, curve), *([] if found is None else _sentences(curve, found))],
     )
+
+
+def _how(folder: str, curve: LearningCurve) -> str:
+    """What was fitted, which may be something else than the datamodels of the report."""
+    try:
+        asked = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        estimator = str(asked["fit"]["estimator"])
+    except (OSError, ValueError, KeyError, TypeError):
+        estimator = "datamodels"
+    return f"Fits of {estimator} to the first models, scored on {curve.n_held_out:,} others."
 
 
 def _forecast(found: Extrapolation, times: float) -> tuple[int, float, float, float]:
