@@ -250,7 +250,7 @@ def test_html_keeps_nothing_that_acts(given, expected):
 
 def test_a_learning_curve_is_shown_with_what_was_fitted(study, tmp_path, run):
     made = run("evaluation.learning_curve", f"--curve.data_path={study.options()['store']}",
-               "--curve.estimator=difference", "--curve.sizes=10,20,40", "--curve.num_held_out=20",
+               "--curve.estimator=difference", "--curve.sizes=10,20,40", "--curve.num_held_out=10",
                "--curve.resamples=10", f"--curve.out={tmp_path / 'curve'}")  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     shown = gather_report(ReportOptions(**study.options(curve=str(tmp_path / "curve"))))
