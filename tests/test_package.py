@@ -65,7 +65,7 @@ def test_a_misspelled_option_names_the_nearest(run, module):
 
 def test_modules_and_functions_never_share_a_name():
     # Users import the function from there, and callers agreed on the name.
-    allowed = {"datamodels.regression.write_dataset", "datamodels.analysis.sparse_weights"}
+    allowed = {"datamodels.regression.write_dataset", "datamodels.analysis.sparsity"}
     for module in pkgutil.walk_packages(datamodels.__path__, "datamodels."):
         last = module.name.rpartition(".")[2]
         if module.name not in allowed and last != "__main__":

@@ -790,6 +790,56 @@ INFLUENCE = Command(
     ),
 )
 
+REPORT = Command(
+    "datamodels.analysis.report",
+    "write one HTML file that shows what datamodels say and how far to trust them",
+    (
+        OptionSection(
+            "report",
+            "what to show, and how",
+            (
+                Option("datamodels", "path", "datamodels.pt to show", required=True),
+                Option("store", "path", "the store they were fitted to", required=True),
+                Option("out", "path", "the .html to write; must not exist", required=True),
+                Option("images", "path", ".npy of the images of the training examples"),
+                Option("test_images", "path", ".npy of the images of the targets"),
+                Option("labels", "path", ".npy of the labels of the training examples"),
+                Option("test_labels", "path", ".npy of the labels of the targets"),
+                Option("class_names", "path", "text file that names label 0, 1, ..., one a line"),
+                Option(
+                    "renderer",
+                    "str",
+                    "module:function that draws an example, called as function('train', index) or "
+                    "('test', index): returns an image, bytes of a PNG file, text or HTML",
+                ),
+                Option(
+                    "own",
+                    "path",
+                    "datamodels.pt whose targets are the training examples' own outputs, to find "
+                    "wrong labels by",
+                ),
+                Option("curve", "path", "folder of a learning curve"),
+                Option(
+                    "rows",
+                    "str",
+                    "models to score on, e.g. 1600-1999 (default: complete rows not in the fit)",
+                ),
+                Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
+                Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option("targets", "str", "targets with pages, e.g. 0-99 (default: the first 1000)"),
+                Option("k", "int", "helpful and harmful examples of each target", default=8),
+                Option("title", "str", "heading of the report"),
+                Option(
+                    "cmap",
+                    "str",
+                    "of grey images: gray, gray_r (dark on light) or another of matplotlib's",
+                    default="gray",
+                ),
+            ),
+        ),
+    ),
+)
+
 COMMANDS = (
     INITIALIZE_STORE,
     WORKER,
@@ -814,6 +864,7 @@ COMMANDS = (
     MISLABELLED,
     COMPARE,
     INFLUENCE,
+    REPORT,
 )
 
 

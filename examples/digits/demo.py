@@ -22,6 +22,7 @@ from fastargs.decorators import param, section
 from datamodels import Datamodels
 from datamodels.analysis.pictures import plot_top_examples
 from datamodels.errors import DatamodelsError
+from datamodels.files import new_folder
 from datamodels.training import Store
 from datamodels.training.utils import make_config
 from examples.digits.data import load_digits
@@ -63,8 +64,9 @@ def demo(out: str, models: int, workers: int) -> None:
     train(folder, models, workers)
     fit(folder, num_train, num_val)
     score(folder, models - held_out, models)
-    report = draw(folder)
-    print(f"\nDone in {time.monotonic() - began:.0f} s. The report: {report}")
+    draw(folder)
+    page = report(folder, models - held_out, models)
+    print(f"\nDone in {time.monotonic() - began:.0f} s. The report: {page}")
 
 
 def train(folder: Path, models: int, workers: int) -> None:
@@ -114,6 +116,7 @@ def score(folder: Path, first: int, end: int) -> None:
 
 def draw(folder: Path) -> Path:
     """For some test images, the training images that help and hurt most."""
+    headline("5. A picture: the training images behind some test images")
     digits = load_digits()
     datamodels = Datamodels.load(folder / "datamodels" / "datamodels.pt")
     lds = np.load(folder / "lds.npy")
@@ -121,7 +124,7 @@ def draw(folder: Path) -> Path:
     signs = np.sign(datamodels.weight)
     full = np.minimum((signs > 0).sum(axis=0), (signs < 0).sum(axis=0)) >= N_SHOWN
     targets = most_variable(np.where(full, spread, 0), digits.test_labels, 8)
-    return plot_top_examples(
+    picture = plot_top_examples(
         datamodels.weight,
         digits.train_images,
         digits.train_labels,
@@ -136,6 +139,33 @@ def draw(folder: Path) -> Path:
         cmap="gray_r",
         overwrite=True,
     )
+    print(f"wrote {picture}")
+    return picture
+
+
+def report(folder: Path, first: int, end: int) -> Path:
+    """Everything in one page, for a browser."""
+    headline("6. A page to look around in: every test image, every training image")
+    files = save_digits(folder / "digits")
+    page = folder / "report.html"
+    page.unlink(missing_ok=True)
+    run("analysis.report", f"--report.datamodels={folder / 'datamodels' / 'datamodels.pt'}",
+        f"--report.store={folder / 'store'}", f"--report.rows={first}-{end - 1}",
+        f"--report.images={files / 'train_images.npy'}",
+        f"--report.test_images={files / 'test_images.npy'}",
+        f"--report.labels={files / 'train_labels.npy'}",
+        f"--report.test_labels={files / 'test_labels.npy'}", "--report.cmap=gray_r",
+        "--report.title=Datamodels of the digits", f"--report.out={page}")  # fmt: skip
+    return page
+
+
+def save_digits(folder: Path) -> Path:
+    """Images and labels as files, for commands that show them."""
+    if not folder.exists():
+        with new_folder(folder) as partial:
+            for name, array in load_digits()._asdict().items():
+                np.save(partial / f"{name}.npy", array)
+    return folder
 
 
 def most_variable(spread: np.ndarray, labels: np.ndarray, n: int) -> list[int]:

@@ -63,9 +63,10 @@ def test_the_demo_ends_by_naming_its_report(demo):
     out, first, _, again = demo
     for result in (first, again):
         assert result.returncode == 0, result.stdout + result.stderr
-        assert result.stdout.splitlines()[-1].endswith(f"The report: {out / 'report.png'}")
+        assert result.stdout.splitlines()[-1].endswith(f"The report: {out / 'report.html'}")
         assert "LDS 0." in result.stdout
     assert (out / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "Datamodels of the digits</title>" in (out / "report.html").read_text()
 
 
 def test_started_again_it_goes_on_where_it_was(demo):

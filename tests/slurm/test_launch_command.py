@@ -8,7 +8,7 @@ import sys
 from tests.conftest import ROOT
 from tests.slurm.conftest import HERE
 from tests.slurm.test_slurm_cluster import assert_filled
-from tests.training.test_worker import default_interrupt, wait_for
+from tests.training.test_worker import wait_for
 
 
 def command(one, *options):
@@ -18,7 +18,7 @@ def command(one, *options):
          f"--launch.logdir={one.store.path}", "--launch.main_import=rows",
          "--launch.poll_seconds=0.5", *options],
         cwd=one.folder, env={**os.environ, **one.cluster.environment, "PYTHONPATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default_interrupt,  # noqa: PLW1509
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

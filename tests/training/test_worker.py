@@ -109,17 +109,12 @@ def test_the_timeout_counts_for_each_row_alone(work, store):
 STARTED = []
 
 
-def default_interrupt():
-    """SIGINT as in a terminal: what runs in the background of a shell ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(store, *arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "datamodels.training.worker", f"--worker.logdir={store.path}",
          "--worker.main_import=mains", *arguments],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=default_interrupt,  # noqa: PLW1509
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     STARTED.append(process)
     return process

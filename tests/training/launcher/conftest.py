@@ -10,7 +10,6 @@ import pytest
 from datamodels.training.spec import Spec
 from datamodels.training.store import Store
 from tests.conftest import ROOT, requires
-from tests.training.test_worker import default_interrupt
 
 REPORTS = "tests.training.launcher.reports"
 _SCALAR = {"shape": [], "dtype": "int64"}
@@ -62,7 +61,6 @@ def started(tmp_path):
         process = subprocess.Popen(
             launch_words(store, *arguments, module=module), cwd=tmp_path, text=True,
             env=environment(**(env or {})), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=default_interrupt,  # noqa: PLW1509
         )  # fmt: skip
         processes.append(process)
         return process

@@ -1,0 +1,100 @@
+"""How well datamodels predict models they have not seen: scores, and points to draw."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.analysis.reporting.content import Floats, Int32s, ReportScatter, ReportScore
+from datamodels.analysis.reporting.packing import to_levels
+from datamodels.errors import MissingFileError
+from datamodels.evaluation.held_out import HeldOut, Scored
+from datamodels.evaluation.scoring import linear_datamodeling_score, predict
+from datamodels.regression.fitted_rows import FittedRows
+from datamodels.regression.result import Datamodels
+from datamodels.regression.run_config import RunConfig
+
+_MOST_POINTS: Final = 200  # a target
+_RESAMPLES: Final = 1000
+_BOOTSTRAP_CELLS: Final = 4_000_000  # of predictions: beyond, only some targets are resampled
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What held-out models say; arrays over all targets of the datamodels."""
+
+    score: ReportScore
+    lds: Floats
+    r2: Floats
+    spread: Floats  # standard deviation of the outputs
+    mean: Floats  # of the outputs
+    predictions: NDArray[np.float64]  # (n_models, n_targets)
+    outputs: NDArray[np.float64]  # (n_models, n_targets)
+
+
+def describe_weights(datamodels: Datamodels, folder: Path) -> Scored:
+    """What is known of the fit behind ``datamodels`` of that folder."""
+    try:
+        config, fitted = RunConfig.read(folder), FittedRows.read(folder)
+    except MissingFileError:
+        return Scored(datamodels.weight)
+    if not Path(config.data_path).is_dir() and config.data_path.endswith(".beton"):
+        return Scored(datamodels.weight, config.targets, fitted)
+    return Scored(datamodels.weight, config.targets, fitted, config.x_name, config.y_name)
+
+
+def judge(datamodels: Datamodels, held_out: HeldOut) -> Judged:
+    """Scores of every target on ``held_out`` models."""
+    predictions = predict(datamodels.weight, held_out.masks, own=None) + datamodels.bias
+    outputs = held_out.outputs.astype(np.float64)
+    scored = linear_datamodeling_score(predictions, outputs, n_resamples=0)
+    variance = outputs.var(axis=0)
+    left = ((outputs - predictions) ** 2).mean(axis=0)
+    r2 = np.full(len(left), np.nan)
+    np.divide(variance - left, variance, out=r2, where=variance > 0)
+    return Judged(
+        score=ReportScore(
+            lds=scored.mean,
+            interval=_interval(predictions, outputs),
+            level=scored.level,
+            r2=float(np.nanmedian(r2)) if np.isfinite(r2).any() else float("nan"),
+            n_models=len(outputs),
+            n_targets=datamodels.n_targets,
+            n_undefined=scored.n_undefined,
+        ),
+        lds=scored.per_target.astype(np.float32),
+        r2=r2.astype(np.float32),
+        spread=np.sqrt(variance).astype(np.float32),
+        mean=outputs.mean(axis=0).astype(np.float32),
+        predictions=predictions,
+        outputs=outputs,
+    )
+
+
+def scatter_points(judged: Judged, targets: Int32s) -> ReportScatter:
+    """Predicted and actual outputs of ``targets`` for evenly chosen models."""
+    n_models = len(judged.outputs)
+    some = np.linspace(0, n_models - 1, min(n_models, _MOST_POINTS)).astype(int)
+    predicted, actual = (
+        values[np.ix_(some, targets)].T for values in (judged.predictions, judged.outputs)
+    )  # (n, m)
+    low = np.minimum(predicted.min(axis=1), actual.min(axis=1))
+    high = np.maximum(predicted.max(axis=1), actual.max(axis=1))
+    return ReportScatter(
+        low.astype(np.float32),
+        high.astype(np.float32),
+        to_levels(predicted, low, high),
+        to_levels(actual, low, high),
+        n_models,
+    )
+
+
+def _interval(
+    predictions: NDArray[np.float64], outputs: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Of the mean LDS; None where it would take minutes (the command evaluation.lds takes them)."""
+    if predictions.size > _BOOTSTRAP_CELLS:
+        return None
+    return linear_datamodeling_score(predictions, outputs, n_resamples=_RESAMPLES).interval
