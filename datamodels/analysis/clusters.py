@@ -36,7 +36,9 @@ def main() -> int:
 def _find(values: Values) -> None:
     options = section(values, "clusters")
     _check_options(options)
-    shown = parse_indices(options["shown"], options["components"], "of principal components")
+    shown = parse_indices(
+        options["shown"], options["components"], "the components", noun="component"
+    )
     datamodels = Datamodels.load(options["datamodels"])
     vectors, directions_of = _vectors(datamodels, options)
     n = vectors.shape[0]
@@ -66,10 +68,12 @@ def _check_options(options: Values) -> None:
     for name in ("k", "components"):
         if options[name] < 1:
             raise UsageError(f"clusters.{name}={options[name]} is out of range: at least 1")
-    if options["seed"] < 0:
-        raise UsageError(f"clusters.seed={options['seed']} is out of range: it must be at least 0")
+    if not 0 <= options["seed"] < 2**32:
+        raise UsageError(f"clusters.seed={options['seed']} is out of range: 0 to {2**32 - 1}")
     refuse_existing(Path(options["out"]))
-    import_optional("matplotlib", "matplotlib", "pictures")  # before minutes of work
+    matplotlib = import_optional("matplotlib", "matplotlib", "pictures")  # before minutes of work
+    if options["cmap"] not in matplotlib.colormaps:
+        raise UsageError(f"clusters.cmap={options['cmap']} is no map of matplotlib; gray_r is one")
     import_optional("sklearn", "scikit-learn", "clusters")
 
 

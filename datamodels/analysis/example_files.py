@@ -36,7 +36,7 @@ def read_images(path: str | None, count: int, option: str) -> NDArray[Any] | Non
     images = open_map(Path(path))
     in_colour = images.ndim == 4 and images.shape[3] in (1, 3)
     if (
-        len(images) != count
+        images.shape[:1] != (count,)
         or not (images.ndim == 3 or in_colour)
         or images.dtype.kind not in "biuf"
     ):

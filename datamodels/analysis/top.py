@@ -30,7 +30,9 @@ def _show(values: Values) -> None:
     if options["k"] < 1:
         raise UsageError(f"top.k={options['k']} is out of range: it must be at least 1")
     datamodels = Datamodels.load(options["datamodels"])
-    targets = parse_indices(options["targets"], datamodels.n_targets, options["datamodels"])
+    targets = parse_indices(
+        options["targets"], datamodels.n_targets, options["datamodels"], noun="target"
+    )
     labels = read_labels(options["labels"], datamodels.n_train_examples, "top.labels")
     test_labels = read_labels(options["test_labels"], datamodels.n_targets, "top.test_labels")
     found = [_entry(datamodels, t, options["k"], labels, test_labels) for t in targets]

@@ -4,7 +4,6 @@ It stands beside the results' place as ``<out>.unfinished``: ``asked.json`` says
 and of which rows, ``steps/`` holds what is done. Once the results stand at ``out`` it goes away.
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from datamodels.errors import DatamodelsError, InputError
-from datamodels.files import disk_errors, new_file, refuse_existing
+from datamodels.files import disk_errors, new_file, refuse_existing, try_lock
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.journal import FolderJournal
 from datamodels.regression.row_hashes import hashes_of
@@ -75,10 +74,8 @@ def _begin(folder: Path, asked: dict[str, Any]) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if try_lock(file.fileno()) is False:
             raise DatamodelsError(
                 f"another process is at work in {folder}; wait for it, or name another out"
-            ) from None
+            )
         yield

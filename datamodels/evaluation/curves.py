@@ -99,7 +99,7 @@ class LearningCurve:
             name: getattr(self, name)
             for name in ("sizes", "lds", "mse", "variance", "nonzeros", "resampled")
         }
-        np.savez(Path(folder) / "curve.npz", allow_pickle=False, **arrays)
+        np.savez(Path(folder) / "curve.npz", **arrays)
         summary = {
             "sizes": self.sizes.tolist(),
             "lds": self.mean_lds.tolist(),
@@ -155,7 +155,14 @@ def split_rows(
         return CurveRows(learnt, held_out, source.idx, None)
     ids = np.asarray(mask_id)
     names = find_repeats(ids, n).which
-    return CurveRows(learnt[~np.isin(ids[learnt], ids[held_out])], held_out, names, ids)
+    apart = learnt[~np.isin(ids[learnt], ids[held_out])]
+    if len(apart) < _LEAST:
+        raise InputError(
+            f"the {count} held-out rows share their masks with all but {len(apart)} of the others, "
+            f"and {_LEAST} or more are needed to learn from: hold out fewer, or keep the trainings "
+            "of a mask together in the store"
+        )
+    return CurveRows(apart, held_out, names, ids)
 
 
 def default_sizes(n: int) -> list[int]:

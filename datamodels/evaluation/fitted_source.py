@@ -89,7 +89,7 @@ def read_fitted(
     if (folder / RunConfig.FILE_NAME).exists():
         config, fitted = RunConfig.read(folder), FittedRows.read(folder)
         targets = config.targets
-        if Path(config.data_path).is_dir():  # a .beton holds arrays without names
+        if not config.is_of_beton:  # which holds arrays without names
             store = store or config.data_path
             x_name, y_name = x_name or config.x_name, y_name or config.y_name
     if store is None:

@@ -50,7 +50,7 @@ def read_datamodels(path: str | Path) -> Scored:
     if not (folder / RunConfig.FILE_NAME).exists():
         return Scored(weight, bias=bias)
     config, fitted = RunConfig.read(folder), FittedRows.read(folder)
-    if not Path(config.data_path).is_dir():  # a .beton, which holds arrays without names
+    if config.is_of_beton:  # which holds arrays without names
         return Scored(weight, config.targets, fitted, bias=bias)
     return Scored(weight, config.targets, fitted, config.x_name, config.y_name, bias)
 

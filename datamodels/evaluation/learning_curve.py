@@ -40,6 +40,8 @@ def _measure(values: Values) -> None:
     check_correlation(options["correlation"])
     if options["law"] not in LAWS:
         raise UsageError(f"curve.law={options['law']}; it must be one of {', '.join(LAWS)}")
+    if options["resamples"] < 1:
+        raise UsageError(f"curve.resamples={options['resamples']} is out of range: at least 1")
     wanted = _numbers("goals", options["goals"], float)
     config = _fit_config(options)
     dataset = RegressionDataset(options["data_path"], options["y_name"], options["x_name"])

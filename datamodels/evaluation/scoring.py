@@ -182,7 +182,7 @@ def score_weights(
     weight, masks, outputs = np.asarray(weight), np.asarray(masks), np.asarray(outputs)
     n_trainings = None
     if mask_id is not None:
-        _check_shapes(weight, masks, outputs)
+        check_shapes(weight, masks, outputs)
         n_trainings = len(outputs)
         masks, outputs = average_repeats(masks, outputs, mask_id)
     score = linear_datamodeling_score(
@@ -208,7 +208,7 @@ def predict_outputs(
     """``masks @ weight`` (n_models, n_targets), checked to fit ``outputs``; arguments and errors
     as in :func:`score_weights`."""
     weight, masks, outputs = np.asarray(weight), np.asarray(masks), np.asarray(outputs)
-    _check_shapes(weight, masks, outputs)
+    check_shapes(weight, masks, outputs)
     if own_index is not None and not exclude_own:
         raise UsageError("own_index is given but exclude_own is False: set it, or leave both out")
     own = _checked_own_index(own_index, *weight.shape) if exclude_own else None
@@ -261,9 +261,10 @@ def _mean(scores: NDArray[np.float64]) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _check_shapes(
+def check_shapes(
     weight: NDArray[np.generic], masks: NDArray[np.generic], outputs: NDArray[np.generic]
 ) -> None:
+    """InputError unless weight (n_train, n_targets), masks and outputs belong together."""
     for name, values in (("weight", weight), ("masks", masks), ("outputs", outputs)):
         if values.ndim != 2:
             raise InputError(f"{name} of shape {values.shape}: expected a matrix")

@@ -70,7 +70,7 @@ class FolderJournal:
     def put(self, step: str, arrays: Arrays) -> None:
         """See :class:`Journal`."""
         with new_file(self._path(step), overwrite=True) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def _path(self, step: str) -> Path:
         return self._folder / f"{step}.npz"

@@ -74,6 +74,11 @@ class RunConfig:
         return self.fit.folds is None and self.lam is None
 
     @property
+    def is_of_beton(self) -> bool:
+        """Whether the rows came from a ``.beton`` file. A store may have been moved since."""
+        return self.data_path.endswith(".beton") and not Path(self.data_path).is_dir()
+
+    @property
     def num_rows(self) -> int:
         """Complete rows that take part."""
         return self.num_train + (self.num_val or 0)

@@ -116,6 +116,8 @@ def subsets_for(
 ) -> NDArray[np.bool_]:
     """As :func:`subset_for` for many rows, (b, n_train), with the ``logdir`` of ``main_batch``."""
     plan = PlannedMasks.read(StoreLayout(Path(logdir).parent.parent))  # <store>/workers/<index>
+    if repeats < 1:
+        raise UsageError(f"repeats={repeats} must be at least 1")
     if plan is None:
         drawn = [index // repeats for index in indices]
         return subset_masks(drawn, n_train, alpha=alpha, seed=seed, kind=kind)

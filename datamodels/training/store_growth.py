@@ -49,6 +49,11 @@ def grow_store(logdir: str | Path, num_models: int, *, reserve: bool = True) -> 
     InputError where an array's header has no room for the number.
     """
     store = Store.open(logdir)
+    if store.layout.plan.is_dir():
+        raise UsageError(
+            f"{logdir} holds a plan of masks for its {store.num_models} rows, and none for more; "
+            "prepare another store"
+        )
     if num_models == store.num_models and not store.layout.growing.exists():
         return store
     with _only_grower(store.layout) as note:

@@ -131,7 +131,7 @@ def test_clusters_come_out_the_same_again_and_without_images(call, folder):
     [
         (["--clusters.of=tests"], 2, "one of train, targets"),
         (["--clusters.map=umap"], 2, "one of auto, tsne, pca"),
-        (["--clusters.shown=3"], 2, "row 3"),
+        (["--clusters.shown=3"], 2, "component 3"),
         (["--clusters.exclude_own"], 2, "40 targets are not the 60"),
         (["--clusters.images=labels.npy"], 1, "(60, h, w)"),
         (["--clusters.components=40"], 2, "1 to 39 components"),
@@ -219,7 +219,7 @@ def test_influence_writes_estimates_of_a_store(run, call, monkeypatch, tmp_path,
     assert call("analysis.influence", *options, "--influence.out=all.npz").returncode == 0
     assert np.load(tmp_path / "all.npz")["n_models"] == 68
     for wrong, status, needle in (
-        (["--influence.rows=0-5"], 1, "row 3"),
+        (["--influence.rows=0-5"], 1, "component 3"),
         (["--influence.out=e.txt"], 2, ".npz"),
         (["--influence.estimator=mean"], 2, "difference, ridge"),
         (["--influence.memory_gb=1e-9"], 1, "memory_gb"),

@@ -116,3 +116,18 @@ def test_command_writes_the_curve_and_goes_on_after_a_stop(run, tmp_path):
     np.testing.assert_array_equal(again.lds, curve.lds)
     assert again.nonzeros[0] == -7
     assert not unfinished.exists()
+
+
+def test_resamples_and_masks_that_leave_nothing_are_refused_before_any_fit(run, tmp_path):
+    rng = np.random.default_rng(0)
+    masks = rng.random((20, 6)) < 0.5
+    arrays = {"masks": np.tile(masks, (10, 1)), "margins": rng.standard_normal((200, 2)),
+              "_completed": np.ones(200, bool), "mask_id": np.tile(np.arange(20), 10)}  # fmt: skip
+    for key, values in arrays.items():
+        np.save(tmp_path / f"{key}.npy", values)
+    options = ["--curve.data_path=.", "--curve.out=curve", "--curve.k=5"]
+    none = run("evaluation.learning_curve", *options, "--curve.resamples=0")
+    assert_fails(none, 2, "curve.resamples=0", "at least 1")
+    shared = run("evaluation.learning_curve", *options)
+    assert_fails(shared, 1, "share their masks with all but 0 of the others")
+    assert not (tmp_path / "curve").exists()

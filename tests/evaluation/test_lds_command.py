@@ -162,6 +162,23 @@ def test_the_arrays_of_the_fit_are_scored_unless_others_are_named(run, folder):
     )
 
 
+def test_the_arrays_of_the_fit_are_known_where_its_store_was_moved(run, folder):
+    store = folder / "store"
+    store.mkdir()
+    for key in ("masks", "margins", "_completed"):
+        (store / f"{key}.npy").write_bytes((folder / f"{key}.npy").read_bytes())
+    np.save(store / "losses.npy", np.load(folder / "margins.npy")[::-1])
+    made = run("regression.compute_datamodels", "--data.data_path=store", "--data.num_train=15",
+               "--data.num_val=5", "--cfg.k=10", "--cfg.out_dir=fit",
+               "--data.y_name=losses")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    before = run("evaluation.lds", "--lds.datamodels=fit/datamodels.pt", "--lds.store=store")
+    store.rename(folder / "moved")
+    after = run("evaluation.lds", "--lds.datamodels=fit/datamodels.pt", "--lds.store=moved")
+    assert after.returncode == 0, after.stderr
+    assert after.stdout == before.stdout
+
+
 def test_scores_of_any_method_over_all_complete_rows_with_the_defaults(run, folder):
     result = run("evaluation.lds", "--lds.scores=scores.npy", "--lds.store=.")
     assert result.returncode == 0, result.stderr

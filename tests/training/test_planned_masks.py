@@ -8,6 +8,7 @@ from datamodels.errors import ExistsError, InputError, UsageError
 from datamodels.training import (
     Spec,
     Store,
+    grow_store,
     merge_stores,
     subset_for,
     subset_mask,
@@ -128,3 +129,18 @@ def test_stores_of_one_plan_merge_and_others_do_not(planned, tmp_path):
     with pytest.raises(InputError, match="not stores of one plan"):
         merge_stores([tmp_path / "b", tmp_path / "a"], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_planned_store_does_not_grow(planned):
+    store, masks = planned
+    with pytest.raises(UsageError, match="holds a plan of masks for its 5 rows"):
+        grow_store(store.path, 9)
+    assert Store.open(store.path).num_models == len(masks)
+
+
+def test_repeats_draw_the_same_mask(tmp_path):
+    logdir = str(tmp_path / "store" / "workers" / "7")
+    rows = subsets_for([4, 5, 6], 30, logdir=logdir, **DRAWN, repeats=2)
+    np.testing.assert_array_equal(rows, subset_masks([2, 2, 3], 30, **DRAWN))
+    with pytest.raises(UsageError, match="repeats=0"):
+        subsets_for([4], 30, logdir=logdir, **DRAWN, repeats=0)

@@ -11,7 +11,7 @@ from datamodels.analysis.reporting.content import Floats, Int32s, ReportScatter,
 from datamodels.analysis.reporting.packing import to_levels
 from datamodels.errors import MissingFileError
 from datamodels.evaluation.held_out import HeldOut, Scored
-from datamodels.evaluation.scoring import linear_datamodeling_score, predict
+from datamodels.evaluation.scoring import check_shapes, linear_datamodeling_score, predict
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.result import Datamodels
 from datamodels.regression.run_config import RunConfig
@@ -40,13 +40,14 @@ def describe_weights(datamodels: Datamodels, folder: Path) -> Scored:
         config, fitted = RunConfig.read(folder), FittedRows.read(folder)
     except MissingFileError:
         return Scored(datamodels.weight)
-    if not Path(config.data_path).is_dir() and config.data_path.endswith(".beton"):
+    if config.is_of_beton:
         return Scored(datamodels.weight, config.targets, fitted)
     return Scored(datamodels.weight, config.targets, fitted, config.x_name, config.y_name)
 
 
 def judge(datamodels: Datamodels, held_out: HeldOut) -> Judged:
     """Scores of every target on ``held_out`` models."""
+    check_shapes(datamodels.weight, held_out.masks, held_out.outputs)
     predictions = predict(datamodels.weight, held_out.masks, own=None) + datamodels.bias
     outputs = held_out.outputs.astype(np.float64)
     scored = linear_datamodeling_score(predictions, outputs, n_resamples=0)
