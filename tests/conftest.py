@@ -13,9 +13,12 @@ from typing import NoReturn
 
 import pytest
 
-# What runs in the background of a shell ignores Ctrl-C, and so would all that the tests start.
+# What runs in the background of a shell ignores Ctrl-C, and under nohup a hang-up as well; so would
+# all that the tests start, which get what is ignored, but not what is handled.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -219,7 +219,7 @@ def test_influence_writes_estimates_of_a_store(run, call, monkeypatch, tmp_path,
     assert call("analysis.influence", *options, "--influence.out=all.npz").returncode == 0
     assert np.load(tmp_path / "all.npz")["n_models"] == 68
     for wrong, status, needle in (
-        (["--influence.rows=0-5"], 1, "component 3"),
+        (["--influence.rows=0-5"], 1, "row 3"),
         (["--influence.out=e.txt"], 2, ".npz"),
         (["--influence.estimator=mean"], 2, "difference, ridge"),
         (["--influence.memory_gb=1e-9"], 1, "memory_gb"),

@@ -224,10 +224,11 @@ def test_a_launch_outlasts_the_controllers_absence(launch, cluster):
 
 def test_a_refused_job_is_told_in_the_clusters_words_and_leaves_nothing(launch):
     one = launch(4)
-    before = sorted(one.store.path.iterdir())
     said = one.run("partition=nowhere", status=1)
     assert "invalid partition specified: nowhere" in said
-    assert sorted(one.store.path.iterdir()) == before
+    assert list(one.store.layout.launch.glob("*.todo")) == []
+    assert list(one.store.layout.launch.glob("*.sh")) == []
+    assert one.journal().submissions == []
 
 
 def test_the_script_can_be_submitted_by_hand(launch, cluster):
