@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.analysis.components import Components, Ends, ends
-from datamodels.analysis.packages import import_optional
 from datamodels.analysis.pictures import value_range
 from datamodels.files import new_file
+from datamodels.optional import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,12 +14,12 @@ from datamodels.analysis.cluster_picture import (
 )
 from datamodels.analysis.components import ends, principal_components, spectral_clusters
 from datamodels.analysis.example_files import plain, read_images, read_labels
-from datamodels.analysis.packages import import_optional
 from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.cli.catalogue import CLUSTERS
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import UsageError
 from datamodels.files import new_folder, refuse_existing
+from datamodels.optional import import_optional
 from datamodels.regression.result import Datamodels
 from datamodels.training.indices import parse_indices
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.packages import import_optional, import_scipy_sparse
 from datamodels.errors import InputError, UsageError
+from datamodels.optional import import_optional, import_scipy_sparse
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -25,10 +25,10 @@ from datamodels.analysis.components import (
     row_lengths,
     to_rows,
 )
-from datamodels.analysis.packages import import_scipy_sparse
 from datamodels.analysis.sparsity import sparse_weights
 from datamodels.errors import InputError
 from datamodels.evaluation.rank_correlation import spearman
+from datamodels.optional import import_scipy_sparse
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from datamodels.errors import InputError, UsageError
 from datamodels.files import new_file, refuse_existing
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
-from datamodels.regression.memory import memory_budget
+from datamodels.regression.memory import block_bytes_beside, memory_budget
 from datamodels.regression.moment_sums import Moments
 from datamodels.regression.row_moments import Collector
 from datamodels.regression.row_source import RowSource
@@ -22,7 +22,6 @@ from datamodels.regression.sources import open_source, target_range
 from datamodels.training.indices import parse_indices
 
 _ESTIMATORS = ("difference", "ridge")
-_READ_SHARE, _MAX_READ = 0.25, 512 * 2**20  # of what the sums leave, for a block of rows
 _BYTES = 8 + 4 + 4  # an entry of X'Y, and of weight and standard error
 
 
@@ -82,7 +81,7 @@ def _read_moments(options: Values, source: RowSource, targets: slice) -> Moments
             _positions(options, source),
             targets=targets,
             table=table,
-            block_bytes=max(int(min(_READ_SHARE * (budget - needed), _MAX_READ)), 1),
+            block_bytes=block_bytes_beside(budget - needed),
             progress=progress,
         ).parts()
     return moments

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datamodels.errors import InputError, MissingPackageError, UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.files import new_file
+from datamodels.optional import require_matplotlib
 from datamodels.regression.result import top_examples
 
 if TYPE_CHECKING:
@@ -386,12 +387,7 @@ def value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
 
 
 def _checked_path(path: str | Path) -> Path:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingPackageError(
-            "pictures need matplotlib: pip install 'datamodels[plots]'"
-        ) from None
+    require_matplotlib()
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: a picture is written as PNG, so its name must end in .png")

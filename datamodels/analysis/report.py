@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from datamodels.analysis.packages import import_optional
 from datamodels.analysis.reporting.gathering import ReportOptions, gather_report
 from datamodels.analysis.reporting.page import render_page
 from datamodels.cli.catalogue import REPORT
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import MissingFileError
 from datamodels.files import new_file, refuse_existing
+from datamodels.optional import import_optional
 
 __all__ = ["ReportOptions", "main", "write_report"]
 

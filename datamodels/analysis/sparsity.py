@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.packages import import_scipy_sparse
 from datamodels.errors import InputError, UsageError
+from datamodels.optional import import_scipy_sparse
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:

@@ -4,25 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodels.errors import MissingPackageError
 from datamodels.evaluation.curves import LearningCurve
 from datamodels.evaluation.extrapolation import Extrapolation
+from datamodels.optional import require_matplotlib
 
 # As in analysis.pictures: Okabe and Ito's palette, markers and line styles that say the same.
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _INK, _GREY, _RULE = "#1a1a1a", "#5f6368", "#d5d8dc"
 _DPI = 160
 _AHEAD = 8  # how far beyond the last size the law is drawn, in times of it
-
-
-def require_matplotlib() -> None:
-    """MissingPackageError unless it is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingPackageError(
-            "pictures need matplotlib: pip install 'datamodels[plots]'"
-        ) from None
 
 
 def draw_curve(curve: LearningCurve, found: Extrapolation | None, path: str | Path) -> None:

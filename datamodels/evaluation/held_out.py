@@ -44,9 +44,12 @@ class Scored:
 
 def read_datamodels(path: str | Path) -> Scored:
     """``datamodels.pt``; its folder says which targets and rows were fitted."""
-    datamodels = Datamodels.load(path)
+    return describe_fit(Datamodels.load(path), Path(path).parent)
+
+
+def describe_fit(datamodels: Datamodels, folder: Path) -> Scored:
+    """``datamodels`` with what ``folder`` tells of their fit, if it is one of results."""
     weight, bias = datamodels.weight, datamodels.bias
-    folder = Path(path).parent
     if not (folder / RunConfig.FILE_NAME).exists():
         return Scored(weight, bias=bias)
     config, fitted = RunConfig.read(folder), FittedRows.read(folder)

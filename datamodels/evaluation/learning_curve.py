@@ -12,7 +12,7 @@ from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.evaluation.curve_journal import open_steps, some_hashes
-from datamodels.evaluation.curve_picture import draw_curve, require_matplotlib
+from datamodels.evaluation.curve_picture import draw_curve
 from datamodels.evaluation.curves import (
     CurveRows,
     LearningCurve,
@@ -24,6 +24,7 @@ from datamodels.evaluation.extrapolation import LAWS, Extrapolation
 from datamodels.evaluation.measures import check_correlation
 from datamodels.evaluation.repeats import read_mask_id
 from datamodels.files import new_folder
+from datamodels.optional import require_matplotlib
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.sources import target_range

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import MissingPackageError
 from datamodels.evaluation.agreement import Agreement
 from datamodels.evaluation.removals import Removal
 from datamodels.evaluation.retrained_changes import RetrainedChanges
+from datamodels.optional import require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +21,9 @@ _STYLES: Final = (
     ("#56B4E9", "P"),
 )  # fmt: skip
 _INK, _GREY = "#1a1a1a", "#8a8f94"
+OTHERWISE: Final = ", or leave the picture out"  # where matplotlib is missing
 _PANEL: Final = 3.3  # inches
 _DPI: Final = 160
-
-
-def require_matplotlib() -> None:
-    """MissingPackageError where it is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingPackageError(
-            "pictures need matplotlib: pip install 'datamodels[plots]', or leave the picture out"
-        ) from None
 
 
 def draw_changes(
@@ -47,7 +38,7 @@ def draw_changes(
 
     ``agreements`` are those of the methods, a panel each; ``output`` names what changed.
     """
-    require_matplotlib()
+    require_matplotlib(OTHERWISE)
     from matplotlib.figure import Figure
 
     width = max(_PANEL * len(agreements) + 0.7, 4.6)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datamodels.errors import InputError, MissingFileError
-from datamodels.npy_file import open_map
+from datamodels.errors import InputError
 from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.groups import read_row_integers
 from datamodels.training.layout import StoreLayout
 
 MASK_ID = "mask_id"  # the array that is used where a store has it
@@ -120,19 +120,8 @@ def read_mask_id(
     ``name`` is the array to read; None: ``mask_id`` where the store has such an array, else None is
     returned.
     """
-    layout = StoreLayout(Path(store))
-    path = layout.array(name or MASK_ID)
-    if not path.exists():
-        if name is None:
+    if name is None:
+        if not StoreLayout(Path(store)).array(MASK_ID).exists():
             return None
-        raise MissingFileError(
-            f"{store} holds no array {name!r} of mask ids: {layout.arrays_like(name)}"
-        )
-    n = dataset.n_store_rows
-    ids = open_map(path, rows=n)
-    if ids.dtype.kind not in "iu" or ids.shape not in ((n,), (n, 1)):
-        raise InputError(
-            f"mask_id={path.stem}: the array has dtype {ids.dtype} and shape {ids.shape}; mask ids "
-            f"are one integer for each of the {n} rows of {store}"
-        )
-    return np.asarray(ids).reshape(n)[dataset.idx].astype(np.int64)
+        name = MASK_ID
+    return read_row_integers(dataset, store, name, option="mask_id", noun="mask ids")

@@ -11,10 +11,11 @@ from datamodels.cli.catalogue import RETRAINED
 from datamodels.cli.runner import Values, run, section
 from datamodels.evaluation.agreement import Agreement, measure_agreement, wilson_interval
 from datamodels.evaluation.removal_options import as_table
-from datamodels.evaluation.removal_pictures import draw_changes, require_matplotlib
+from datamodels.evaluation.removal_pictures import OTHERWISE, draw_changes
 from datamodels.evaluation.retrained_changes import RetrainedChanges, measure_changes
 from datamodels.evaluation.retraining_plan import RetrainingPlan, read_plan
 from datamodels.files import new_folder, refuse_existing
+from datamodels.optional import require_matplotlib
 from datamodels.training.store import Store
 
 
@@ -29,7 +30,7 @@ def _compare(values: Values) -> None:
     if given["out"] is not None:
         refuse_existing(Path(given["out"]))
     if picture:
-        require_matplotlib()
+        require_matplotlib(OTHERWISE)
     store = Store.open(given["store"])
     plan = read_plan(store)
     changes = measure_changes(store, plan)

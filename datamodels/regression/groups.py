@@ -26,17 +26,28 @@ def read_groups(source: RowSource, data_path: str | Path, key: str) -> Int64s:
             f"groups={key}: {data_path} is a .beton file, which holds no groups; give the store's "
             "folder as data_path"
         )
-    layout = StoreLayout(Path(data_path))
+    return read_row_integers(source, data_path, key, option="groups", noun="groups")
+
+
+def read_row_integers(
+    dataset: RegressionDataset, store: str | Path, key: str, *, option: str, noun: str
+) -> Int64s:
+    """Array ``key`` (n_rows,) of one integer for each row of ``store``, of the rows of ``dataset``.
+
+    Raises:
+        MissingFileError: there is no such array. InputError: it is not one integer a row.
+    """
+    layout = StoreLayout(Path(store))
     path = layout.array(key)
     if not path.exists():
         raise MissingFileError(
-            f"{data_path} holds no array {key!r} of groups: {layout.arrays_like(key)}"
+            f"{store} holds no array {key!r} of {noun}: {layout.arrays_like(key)}"
         )
-    n = source.n_store_rows
-    labels = open_map(path, rows=n)
-    if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
+    n = dataset.n_store_rows
+    values = open_map(path, rows=n)
+    if values.dtype.kind not in "iu" or values.shape not in ((n,), (n, 1)):
         raise InputError(
-            f"groups={key}: the array has dtype {labels.dtype} and shape {labels.shape}; groups "
-            f"are one integer for each of the {n} rows of {data_path}"
+            f"{option}={key}: the array has dtype {values.dtype} and shape {values.shape}; {noun} "
+            f"are one integer for each of the {n} rows of {store}"
         )
-    return np.asarray(labels).reshape(n)[source.idx].astype(np.int64)
+    return np.asarray(values).reshape(n)[dataset.idx].astype(np.int64)

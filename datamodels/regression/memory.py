@@ -6,6 +6,7 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 _SHARE_OF_FREE = 0.6
+_READ_SHARE, _MAX_READ = 0.25, 512 * 2**20
 _DEFAULT_FREE = 8 * 2**30  # where the system does not say what is free
 
 
@@ -15,6 +16,11 @@ def memory_budget(memory_gb: float | None) -> int:
         return int(memory_gb * 2**30)
     free = available_bytes()
     return int(_SHARE_OF_FREE * (free if free is not None else _DEFAULT_FREE))
+
+
+def block_bytes_beside(left: int) -> int:
+    """Bytes for a block of rows, of those that sums over the rows leave."""
+    return max(int(min(_READ_SHARE * left, _MAX_READ)), 1)
 
 
 def available_bytes() -> int | None:

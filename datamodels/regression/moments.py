@@ -16,7 +16,7 @@ from datamodels.files import refuse_existing
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_groups
-from datamodels.regression.memory import memory_budget
+from datamodels.regression.memory import block_bytes_beside, memory_budget
 from datamodels.regression.moments_file import check_name, new_moments_file
 from datamodels.regression.plan import pair_bytes
 from datamodels.regression.row_moments import Collector, KnownRows
@@ -24,8 +24,6 @@ from datamodels.regression.row_source import RowSource
 from datamodels.regression.sources import open_source, target_range
 from datamodels.regression.threads import at_most_threads
 from datamodels.training.indices import parse_indices
-
-_READ_SHARE, _MAX_READ = 0.25, 512 * 2**20  # of what the sums leave, for a block of rows
 
 
 def main() -> int:
@@ -114,7 +112,7 @@ def _block_bytes(memory_gb: float | None, source: RowSource, targets: slice) -> 
             f"{budget / 2**30:.3g} GiB are allowed (memory_gb). Raise it, take fewer targets "
             "(target_start_ind, target_end_ind), or use a machine with more memory"
         )
-    return max(int(min(_READ_SHARE * (budget - needed), _MAX_READ)), 1)
+    return block_bytes_beside(budget - needed)
 
 
 def _write(collector: Collector, out: Path) -> KnownRows:

@@ -73,11 +73,6 @@ class WorkerProcess:
             os.close(alive)
 
     @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
-    @property
     def has_ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.poll() is not None

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from datamodels.analysis.reporting.content import Floats, Int32s, ReportScatter, ReportScore
 from datamodels.analysis.reporting.packing import to_levels
 from datamodels.errors import MissingFileError
-from datamodels.evaluation.held_out import HeldOut, Scored
+from datamodels.evaluation.held_out import HeldOut, Scored, describe_fit
 from datamodels.evaluation.scoring import check_shapes, linear_datamodeling_score, predict
-from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.result import Datamodels
-from datamodels.regression.run_config import RunConfig
 
 _MOST_POINTS: Final = 200  # a target
 _RESAMPLES: Final = 1000
@@ -37,12 +35,9 @@ class Judged:
 def describe_weights(datamodels: Datamodels, folder: Path) -> Scored:
     """What is known of the fit behind ``datamodels`` of that folder."""
     try:
-        config, fitted = RunConfig.read(folder), FittedRows.read(folder)
+        return describe_fit(datamodels, folder)
     except MissingFileError:
         return Scored(datamodels.weight)
-    if config.is_of_beton:
-        return Scored(datamodels.weight, config.targets, fitted)
-    return Scored(datamodels.weight, config.targets, fitted, config.x_name, config.y_name)
 
 
 def judge(datamodels: Datamodels, held_out: HeldOut) -> Judged:

@@ -3,8 +3,8 @@
 from importlib.resources import files
 from typing import Any, Final
 
-from datamodels.analysis.packages import import_optional
 from datamodels.analysis.reporting.content import Pictures, ReportContent, as_plain
+from datamodels.optional import import_optional
 
 _PACKAGE: Final = "datamodels.analysis.reporting"
 _STYLES: Final = ("report.css",)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.packages import import_optional
 from datamodels.analysis.reporting.content import Int32s, SpriteSheets
 from datamodels.errors import InputError, UsageError
+from datamodels.optional import import_optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
