@@ -1,16 +1,17 @@
 """How many planted faults are found: wrong labels, and copies of test images, in the digits.
 
-    python -m benchmarks.planted_faults [FOLDER]
+    python -m benchmarks.planted_faults [FOLDER] [MODELS]
 
-Trains 2,000 networks of the digits example for each kind of fault (``examples.digits.planted``),
-fits datamodels to 1,650 + 350 of them, and compares rankings of the training images, or of pairs,
-with what was planted. Stores and fits stay in FOLDER (``planted_faults`` by default) and are used
-again.
+Trains 10,000 (MODELS) networks of the digits example for each kind of fault
+(``examples.digits.planted``), fits datamodels to all of them, of which a fifth chooses lambda, and
+compares rankings of the training images, or of pairs, with what was planted. Stores and fits stay
+in FOLDER (``planted_faults`` by default) and are used again; fits are of MODELS networks each.
 """
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from datamodels.training import Store
 from examples.digits.demo import SPEC
 from examples.digits.planted import Planted, plant_faults
 
-MODELS, NUM_VAL = 2000, 350
+MODELS = 10_000
 FLIP, COPIES = 0.1, 20
 NEIGHBOURS = 10
 
@@ -31,16 +32,17 @@ NEIGHBOURS = 10
 def main() -> None:
     """Print the tables."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "planted_faults")
+    models = int(sys.argv[2]) if len(sys.argv) > 2 else MODELS
     folder.mkdir(exist_ok=True)
-    wrong_labels(folder)
+    wrong_labels(folder, models)
     for kind in ("canaries", "plant"):
-        leaks(folder, kind)
+        leaks(folder, kind, models)
 
 
-def wrong_labels(folder: Path) -> None:
+def wrong_labels(folder: Path, models: int) -> None:
     """A tenth of the labels is wrong: rankings by weights, and two baselines."""
-    store = trained(folder, "flip", FLIP)
-    own, test = (fitted(folder, "flip", y) for y in ("train_margins", "margins"))
+    store = trained(folder, "flip", FLIP, models)
+    own, test = (fitted(folder, "flip", y, models) for y in ("train_margins", "margins"))
     planted = plant_faults(flip=FLIP)
     wrong = np.isin(np.arange(own.n_train_examples), planted.flipped)
     both = rank_mislabelled(own, test)
@@ -83,10 +85,10 @@ def disagreement(planted: Planted) -> NDArray[np.float64]:
     return share
 
 
-def leaks(folder: Path, kind: str) -> None:
+def leaks(folder: Path, kind: str, models: int) -> None:
     """Copies of test images among the training images: how many are among the first pairs."""
-    trained(folder, kind, COPIES)
-    found = rank_leaks(fitted(folder, kind, "margins"))
+    trained(folder, kind, COPIES, models)
+    found = rank_leaks(fitted(folder, kind, "margins", models))
     planted = plant_faults(canaries=COPIES) if kind == "canaries" else plant_faults(plant=COPIES)
     true = set(zip(planted.copies.tolist(), planted.originals.tolist(), strict=True))
     pairs = list(zip(found.examples.tolist(), found.targets.tolist(), strict=True))
@@ -99,10 +101,10 @@ def leaks(folder: Path, kind: str) -> None:
         print(f"  fewer than {limit:g} expected by chance: {len(listed)} pairs, {hits} of them so")
 
 
-def trained(folder: Path, kind: str, value: float) -> Store:
+def trained(folder: Path, kind: str, value: float, models: int) -> Store:
     """The store of networks trained on digits with that fault, made or finished if need be."""
     store, spec = folder / kind, folder / "spec.json"
-    spec.write_text(json.dumps(json.loads(SPEC.read_text()) | {"num_models": MODELS}))
+    spec.write_text(json.dumps(json.loads(SPEC.read_text()) | {"num_models": models}))
     if not store.exists():
         run("training.initialize_store", f"--logging.logdir={store}", f"--logging.spec={spec}")
     if len(Store.open(store).missing()):
@@ -111,13 +113,13 @@ def trained(folder: Path, kind: str, value: float) -> Store:
     return Store.open(store)
 
 
-def fitted(folder: Path, kind: str, y_name: str) -> Datamodels:
+def fitted(folder: Path, kind: str, y_name: str, models: int) -> Datamodels:
     """Datamodels of the store's array ``y_name``, fitted if need be."""
-    out = folder / f"{kind}_{y_name}"
+    out, num_val = folder / f"{kind}_{y_name}", models // 5
     if not out.exists():
         run("regression.compute_datamodels", f"--data.data_path={folder / kind}",
-            f"--data.y_name={y_name}", f"--data.num_train={MODELS - NUM_VAL}",
-            f"--data.num_val={NUM_VAL}", "--cfg.k=50", "--cfg.eps=1e-2",
+            f"--data.y_name={y_name}", f"--data.num_train={models - num_val}",
+            f"--data.num_val={num_val}", "--cfg.k=50", "--cfg.eps=1e-2",
             f"--cfg.out_dir={out}")  # fmt: skip
     return Datamodels.load(out / "datamodels.pt")
 
@@ -125,7 +127,9 @@ def fitted(folder: Path, kind: str, y_name: str) -> Datamodels:
 def run(command: str, *options: str) -> None:
     """Run a command of the package."""
     words = [sys.executable, "-m", f"datamodels.{command}", *options]
+    began = time.monotonic()
     subprocess.run(words, check=True, stdout=sys.stderr)
+    print(f"{command}: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def new_file(
     or refuses.
     """
     path = Path(path)
-    _check_place(path, overwrite)
+    check_new_file(path, overwrite=overwrite)
     temporary = _temporary(path)
     try:
         with disk_errors(path, size):
@@ -109,6 +109,16 @@ def refuse_existing(path: Path) -> None:
         raise ExistsError(f"{path} exists already, and nothing is overwritten; name another place")
 
 
+def check_new_file(path: str | Path, *, overwrite: bool = False) -> None:
+    """What :func:`new_file` refuses of ``path``, to say so before minutes of work: ExistsError when
+    the name is taken, MissingFileError when there is no such folder."""
+    path = Path(path)
+    if not overwrite:
+        refuse_existing(path)
+    if not path.parent.is_dir():
+        raise MissingFileError(f"the folder {path.parent} does not exist; make it first")
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Give a finished file its name, unless that is taken: ``FileExistsError`` then."""
     try:
@@ -176,13 +186,6 @@ def disk_errors(path: Path, size: int | None = None) -> Iterator[None]:
                 "some, or name a place on another disk"
             ) from error
         raise DatamodelsError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _check_place(path: Path, overwrite: bool) -> None:
-    if not overwrite:
-        refuse_existing(path)
-    if not path.parent.is_dir():
-        raise MissingFileError(f"the folder {path.parent} does not exist; make it first")
 
 
 def _temporary(path: Path) -> Path:

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+import fastargs.state
 import pytest
 
 # What runs in the background of a shell ignores Ctrl-C, and under nohup a hang-up as well; so would
@@ -56,6 +59,24 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run_command
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path: Path) -> Run:
+    """``run`` within this process, as every new one takes seconds to load torch: for commands that
+    tests run many times. Tests change to other folders than ``tmp_path`` themselves."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # commands change it
+
+    def call_command(module, *arguments):
+        monkeypatch.setitem(fastargs.state.STATE, "config", None)  # as in a new process
+        monkeypatch.setattr(sys, "argv", [module, *map(str, arguments)])
+        capsys.readouterr()
+        status = import_module(f"datamodels.{module}").main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess([module, *arguments], status, said.out, said.err)
+
+    return call_command
 
 
 def assert_fails(result: "subprocess.CompletedProcess[str]", status: int, *needles: str) -> None:

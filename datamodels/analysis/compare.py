@@ -12,7 +12,7 @@ from datamodels.analysis.example_files import read_labels
 from datamodels.cli.catalogue import COMPARE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import UsageError
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
 
@@ -29,7 +29,7 @@ def _compare(values: Values) -> None:
     if out is not None:
         if Path(out).suffix != ".npz":
             raise UsageError(f"compare.out={out}: differences are written as .npz; end the name so")
-        refuse_existing(out)
+        check_new_file(out)
     a, b = (Datamodels.load(options[name]) for name in ("a", "b"))
     labels = read_labels(options["labels"], a.n_train_examples, "compare.labels")
     found = compare_datamodels(a, b, n_components=options["components"])

@@ -11,7 +11,7 @@ from datamodels.cli.catalogue import INFLUENCE
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError, UsageError
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.memory import block_bytes_beside, memory_budget
@@ -61,7 +61,7 @@ def _check_options(options: Values, out: Path) -> None:
         raise UsageError(f"influence.memory_gb={memory:g}; it must be above 0, and finite")
     if out.suffix != ".npz":
         raise UsageError(f"influence.out={out}: estimates are written as .npz; end the name so")
-    refuse_existing(out)
+    check_new_file(out)
 
 
 def _read_moments(options: Values, source: RowSource, targets: slice) -> Moments:

@@ -8,7 +8,7 @@ from datamodels.analysis.leaks import Leaks, rank_leaks
 from datamodels.cli.catalogue import LEAKAGE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import UsageError
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
 _FIELDS = ("example", "target", "weight", "excess", "expected")
@@ -27,7 +27,7 @@ def _find(values: Values) -> None:
     if not limit > 0:
         raise UsageError(f"leakage.expected={limit} is out of range: it must be above 0")
     if out is not None:
-        refuse_existing(out)
+        check_new_file(out)
     datamodels = Datamodels.load(options["datamodels"])
     ranked = rank_leaks(datamodels, own=not options["exclude_own"])
     found = ranked.up_to(limit) if n is None else ranked.first(n)

@@ -12,7 +12,7 @@ from datamodels.analysis.suspects import Suspects, rank_mislabelled
 from datamodels.cli.catalogue import MISLABELLED
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import UsageError
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
 
@@ -32,7 +32,7 @@ def _find(values: Values) -> None:
     if options["n"] < 1:
         raise UsageError(f"mislabelled.n={options['n']} is out of range: it must be at least 1")
     if out is not None:
-        refuse_existing(out)
+        check_new_file(out)
     suspects = rank_mislabelled(*(None if p is None else Datamodels.load(p) for p in (own, test)))
     labels = read_labels(options["labels"], len(suspects.order), "mislabelled.labels")
     print(_table(suspects, labels, options["n"]))

@@ -6,8 +6,7 @@ from datamodels.analysis.reporting.gathering import ReportOptions, gather_report
 from datamodels.analysis.reporting.page import render_page
 from datamodels.cli.catalogue import REPORT
 from datamodels.cli.runner import Values, run, section
-from datamodels.errors import MissingFileError
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.optional import import_optional
 
 __all__ = ["ReportOptions", "main", "write_report"]
@@ -27,9 +26,7 @@ def write_report(options: ReportOptions, out: str | Path) -> Path:
         MissingPackageError: jinja2, scipy, scikit-learn or pillow is not installed.
     """
     out = Path(out)
-    refuse_existing(out)
-    if not out.parent.is_dir():
-        raise MissingFileError(f"the folder {out.parent} does not exist; make it first")
+    check_new_file(out)
     import_optional("jinja2", "jinja2", "reports")  # before minutes of work
     page = render_page(gather_report(options))
     with new_file(out) as partial:

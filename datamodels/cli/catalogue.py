@@ -613,7 +613,12 @@ LINEAR_SHARE = Command(
             (
                 Option("store", "path", "the store with masks and outputs", required=True),
                 Option("datamodels", "path", "datamodels.pt: how much these explain"),
-                Option("rows", "str", "rows to use, e.g. 0-999 (default: all complete rows)"),
+                Option(
+                    "rows",
+                    "str",
+                    "rows to use, e.g. 0-999 (default: all complete rows); what datamodels explain "
+                    "is measured on those of them that took no part in the fit",
+                ),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
                 Option(

@@ -116,25 +116,29 @@ def read_held_out(
 
 
 def unseen_rows(
-    dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
+    dataset: RegressionDataset,
+    scored: Scored,
+    ids: NDArray[np.int64] | None,
+    positions: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Positions of the complete rows whose masks took no part in the fit; InputError for none.
+    """Those of ``positions`` among the complete rows whose masks took no part in the fit;
+    InputError for none.
 
-    Where it is not known what did, a warning says so, and all complete rows are returned.
+    Where it is not known what did, a warning says so, and all are returned.
     """
     if scored.fitted is None:
         warnings.warn(
-            "it is not known which rows these datamodels were fitted on: what they explain of all "
-            "complete rows may be too good",
+            "it is not known which rows these datamodels were fitted on: what they explain of "
+            "these rows may be too good",
             stacklevel=2,
         )
-    seen = np.isin(dataset.idx, _rows_of_the_fit(dataset, scored, ids))
+    seen = np.isin(dataset.idx[positions], _rows_of_the_fit(dataset, scored, ids))
     if seen.all():
         raise InputError(
-            f"all {dataset.n_rows} complete rows took part in the fit; train more models to see "
-            "what the datamodels explain of those"
+            f"all {len(positions)} rows took part in the fit; name others, or train more models to "
+            "see what the datamodels explain of those"
         )
-    return np.flatnonzero(~seen)
+    return positions[~seen]
 
 
 def _rows_of_the_fit(

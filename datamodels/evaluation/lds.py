@@ -17,7 +17,7 @@ from datamodels.evaluation.scoring import (
     predict_outputs,
     score_weights,
 )
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.row_source import Outputs
 
 __all__ = ["LinearDatamodelingScore", "linear_datamodeling_score", "main", "score_weights"]
@@ -32,7 +32,7 @@ def _score(values: Values) -> None:
     out, own = values["lds.out"], values["lds.exclude_own"]
     check_correlation(values["lds.correlation"])
     if out is not None:
-        refuse_existing(out)
+        check_new_file(out)
     scored = _read_scored(values)
     held_out = read_held_out(
         values["lds.store"],

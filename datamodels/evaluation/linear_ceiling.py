@@ -43,6 +43,8 @@ from datamodels.evaluation.repeats import Repeats, check_equal_masks, find_repea
 from datamodels.regression.blocks import Float64s
 
 _PAIRS_PER_BLOCK = 2**24
+_MASK_BYTES = 6  # of an entry of a mask: as read, those that differ, and as float32
+_OUTPUT_BYTES = 44  # of an output: as read, and up to five arrays of float64
 _OVERLAP_TOLERANCE = 0.1  # how far the spread of overlaps may be from that of random subsets
 
 
@@ -140,6 +142,11 @@ def estimate_linear_share(
         n_masks=repeats.n_masks,
         n_trainings=n,
     )
+
+
+def share_bytes(n_train: int, n_targets: int) -> int:
+    """Memory that :func:`estimate_linear_share` takes for a row, the row as read included."""
+    return _MASK_BYTES * n_train + _OUTPUT_BYTES * n_targets
 
 
 @dataclass(frozen=True, eq=False)

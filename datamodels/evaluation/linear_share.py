@@ -12,11 +12,12 @@ from datamodels.cli.catalogue import LINEAR_SHARE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError
 from datamodels.evaluation.held_out import Scored, read_datamodels, unseen_rows
-from datamodels.evaluation.linear_ceiling import LinearShare, estimate_linear_share
+from datamodels.evaluation.linear_ceiling import LinearShare, estimate_linear_share, share_bytes
 from datamodels.evaluation.repeats import read_mask_id
 from datamodels.evaluation.scoring import predict_outputs
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file
 from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.memory import memory_budget
 from datamodels.training.indices import parse_indices
 
 
@@ -29,7 +30,7 @@ def _estimate(values: Values) -> None:
     options = section(values, "share")
     out = None if options["out"] is None else Path(options["out"])
     if out is not None:
-        refuse_existing(out)
+        check_new_file(out)
     store, name = options["store"], options["datamodels"]
     scored = None if name is None else read_datamodels(name)
     fit_x, fit_y = (None, None) if scored is None else (scored.x_name, scored.y_name)
@@ -39,11 +40,14 @@ def _estimate(values: Values) -> None:
     ids = read_mask_id(store, dataset, options["mask_id"])
     targets = slice(None) if scored is None else scored.targets
     positions = _positions(dataset, options["rows"], store)
+    unseen = None if scored is None else unseen_rows(dataset, scored, ids, positions)
+    _refuse_what_does_not_fit(dataset, len(positions), store)
     masks, outputs = dataset.read(positions)
     share = estimate_linear_share(
         masks, outputs[:, targets], None if ids is None else ids[positions]
     )
-    explained = None if scored is None else _explained(dataset, scored, ids)
+    del masks, outputs
+    explained = None if unseen is None or scored is None else _explained(dataset, scored, unseen)
     _print(share, explained)
     if out is not None:
         with new_file(out) as partial:
@@ -61,10 +65,21 @@ def _positions(dataset: RegressionDataset, rows: str | None, store: str) -> NDAr
     return positions
 
 
-def _explained(dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None) -> float:
-    """R2 of single trainings that the datamodels have not seen, all targets together."""
-    positions = unseen_rows(dataset, scored, ids)
-    masks, outputs = dataset.read(positions)
+def _refuse_what_does_not_fit(dataset: RegressionDataset, n_rows: int, store: str) -> None:
+    """InputError where the rows would not fit in memory, all at once as the estimate takes them."""
+    a_row = share_bytes(dataset.n_features, dataset.n_targets)
+    budget = memory_budget(None)
+    if n_rows * a_row > budget:
+        raise InputError(
+            f"{n_rows:,} rows of {store} need {n_rows * a_row / 2**30:.1f} GiB, and "
+            f"{budget / 2**30:.1f} GiB may be taken: name at most {budget // a_row:,} of them with "
+            "--share.rows"
+        )
+
+
+def _explained(dataset: RegressionDataset, scored: Scored, unseen: NDArray[np.int64]) -> float:
+    """R2 of the ``unseen`` single trainings, all targets together."""
+    masks, outputs = dataset.read(unseen)
     outputs = outputs[:, scored.targets].astype(np.float64)
     predictions = predict_outputs(scored.weight, masks, outputs)
     if scored.bias is not None:

@@ -28,7 +28,7 @@ from datamodels.evaluation.fitted_source import FittedSource, read_fitted
 from datamodels.evaluation.removal_options import as_table, chosen_targets, read_base, what_to_do
 from datamodels.evaluation.removals import Removal
 from datamodels.evaluation.retraining_plan import base_subsets, prepare_retrainings
-from datamodels.files import new_file, refuse_existing
+from datamodels.files import check_new_file, new_file, refuse_existing
 from datamodels.npy_file import open_map
 
 RAW, SAFE = "support", "safe support"
@@ -55,9 +55,10 @@ def main() -> int:
 
 def _find(values: Values) -> None:
     given = section(values, "support")
-    for name in ("out", "plan"):
-        if given[name] is not None:
-            refuse_existing(Path(given[name]))
+    if given["out"] is not None:
+        check_new_file(given["out"])
+    if given["plan"] is not None:
+        refuse_existing(Path(given["plan"]))  # a store, whose folders above are made
     if given["safety"] < 0 or given["show"] < 0:
         raise UsageError("--support.safety and --support.show must be 0 or more")
     source = read_fitted(

@@ -11,7 +11,7 @@ from pathlib import Path
 from datamodels.cli.catalogue import MERGE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import MissingFileError, UsageError
-from datamodels.files import refuse_existing
+from datamodels.files import check_new_file, refuse_existing
 from datamodels.regression.moments_file import check_name
 from datamodels.regression.moments_merge import merge_moments
 
@@ -25,15 +25,16 @@ def _merge(values: Values) -> None:
     began = time.monotonic()
     options = section(values, "merge")
     inputs, out = parse_inputs(options["inputs"]), Path(options["out"])
-    refuse_existing(out)
     if all(path.is_dir() for path in inputs):
         from datamodels.regression.results_merge import merge_results
 
+        refuse_existing(out)
         merge_results(inputs, out)
         print(f"wrote {out}")
         return
     _refuse_folders(inputs)
     check_name(out)
+    check_new_file(out)
     known = merge_moments(inputs, out)
     print(
         f"moments of {known.n} rows ({known.rows[0]} to {known.rows[-1]}), from {len(inputs)} "

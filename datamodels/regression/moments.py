@@ -12,7 +12,7 @@ from datamodels.cli.catalogue import MOMENTS
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError, UsageError
-from datamodels.files import refuse_existing
+from datamodels.files import check_new_file
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_groups
@@ -37,7 +37,7 @@ def _make(values: Values) -> None:
     out = Path(options["out"])
     _check_values(options)
     check_name(out)
-    refuse_existing(out)
+    check_new_file(out)
     source = open_source(options["data_path"], options["x_name"], options["y_name"])
     collector_options = _collector_options(options, source)
     with at_most_threads(options["threads"]), ProgressLine() as progress:

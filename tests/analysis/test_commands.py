@@ -3,32 +3,13 @@ seconds to load torch; one of each command is as a user makes it."""
 
 import csv
 import json
-import subprocess
-import sys
-from importlib import import_module
 
-import fastargs.state
 import numpy as np
 import pytest
 
 from datamodels import Datamodels
 from tests.analysis.conftest import as_datamodels, sparse_noise
 from tests.conftest import assert_fails
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """``call("analysis.top", "--top.k=3", ...)`` within this process; like ``run`` otherwise."""
-
-    def call_command(module, *arguments):
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        monkeypatch.setitem(fastargs.state.STATE, "config", None)  # as in a new process
-        capsys.readouterr()
-        status = import_module(f"datamodels.{module}").main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, status, said.out, said.err)
-
-    return call_command
 
 
 @pytest.fixture

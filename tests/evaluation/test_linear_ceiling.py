@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodels.errors import InputError
-from datamodels.evaluation.linear_ceiling import estimate_linear_share
+from datamodels.evaluation.linear_ceiling import estimate_linear_share, share_bytes
 
 N_SIMULATED = 300
 
@@ -146,6 +146,23 @@ def test_command_prints_the_four_shares(run, tmp_path):
     values = [float(line.removeprefix(name).split()[0]) for line, name in pairs]
     assert sum(values) == pytest.approx(1, abs=2e-3)
     assert 0.6 < values[3] < 1
+
+    def shares(*options):
+        said = run("evaluation.linear_share", "--share.store=.", *options)
+        return said.returncode, said.stderr, said.stdout.splitlines()
+
+    fit = "--share.datamodels=fit/datamodels.pt"
+    held_out, some = "80-119", "80-99"
+    part = shares(fit, f"--share.rows={held_out}")[2]
+    assert part[-1] == lines[-1]  # explained: of the rows that took no part in the fit, all here
+    assert (
+        shares(fit, f"--share.rows=0-19,{some}")[2][-1]
+        == shares(fit, f"--share.rows={some}")[2][-1]
+    )
+    status, error, _ = shares(fit, "--share.rows=0-79")
+    assert status == 1
+    assert "all 80 rows took part in the fit; name others" in error
+
     (tmp_path / "mask_id.npy").unlink()
     without = run(
         "evaluation.linear_share",
@@ -154,3 +171,20 @@ def test_command_prints_the_four_shares(run, tmp_path):
     )
     assert "noise and non-linear" in without.stdout
     assert "cannot be told apart" in without.stdout
+
+
+def test_rows_that_do_not_fit_in_memory_are_refused_before_they_are_read(
+    call, tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(5)
+    for key, array in {"masks": rng.random((50, 30)) < 0.5, "margins": rng.random((50, 4)),
+                       "_completed": np.ones(50, bool)}.items():  # fmt: skip
+        np.save(tmp_path / f"{key}.npy", array)
+    monkeypatch.setattr(
+        "datamodels.evaluation.linear_share.memory_budget", lambda _: 40 * share_bytes(30, 4)
+    )
+    refused = call("evaluation.linear_share", f"--share.store={tmp_path}")
+    assert refused.returncode == 1
+    assert "name at most 40 of them with --share.rows" in refused.stderr
+    taken = call("evaluation.linear_share", f"--share.store={tmp_path}", "--share.rows=0-39")
+    assert taken.returncode == 0, taken.stderr

@@ -1,13 +1,8 @@
 """Counterfactuals and data support from the command line, with outputs that are truly linear."""
 
 import csv
-import importlib
 import json
-import subprocess
-import sys
-import warnings
 
-import fastargs.state
 import numpy as np
 import pytest
 
@@ -63,19 +58,10 @@ def compare(call):
 
 
 @pytest.fixture
-def call(folder, monkeypatch, capsys):
-    """Runs a command in this process, with fastargs as a new one has it: quicker than ``run``."""
+def call(folder, monkeypatch, call):
+    """Commands in this process, in ``folder``."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # commands change it
-
-    def call_command(module, *arguments):
-        monkeypatch.setitem(fastargs.state.STATE, "config", None)
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        status = importlib.import_module(f"datamodels.{module}").main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess([module, *arguments], status, said.out, said.err)
-
-    return call_command
+    return call
 
 
 def launch(run, store, module="tests.evaluation.linear_outputs", *options):
