@@ -19,10 +19,23 @@ def test_import_loads_nothing_heavy():
     assert said.stdout.strip() == "", said
 
 
-def test_public_names_exist_and_unknown_ones_do_not():
-    for name in datamodels.__all__:
-        assert getattr(datamodels, name) is not None
-    assert not hasattr(datamodels, "nothing")
+PACKAGES = ["datamodels", *(f"datamodels.{name}" for name in
+            ("training", "regression", "evaluation", "analysis"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_public_names_exist_and_unknown_ones_do_not(name):
+    package = importlib.import_module(name)
+    for public in package.__all__:
+        assert getattr(package, public) is not None
+    assert not hasattr(package, "nothing")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_importing_a_package_is_quick(name):
+    code = f"import sys, {name}; print(*sorted(set(sys.modules) & {{'torch', 'numba', 'scipy'}}))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (said.returncode, said.stdout.strip()) == (0, ""), said
 
 
 def test_it_is_typed():

@@ -14,6 +14,7 @@ from datamodels.analysis.cluster_picture import (
 )
 from datamodels.analysis.components import ends, principal_components, spectral_clusters
 from datamodels.analysis.example_files import plain, read_images, read_labels
+from datamodels.analysis.reporting.cluster_files import CLUSTER_FILE, OF_EXAMPLES
 from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.cli.catalogue import CLUSTERS
 from datamodels.cli.runner import Values, run, section
@@ -23,7 +24,7 @@ from datamodels.optional import import_optional
 from datamodels.regression.result import Datamodels
 from datamodels.training.indices import parse_indices
 
-_MEMBERS = {"train": "training examples", "targets": "targets"}
+_MEMBERS = {"train": OF_EXAMPLES, "targets": "targets"}
 _MAPS = ("auto", "tsne", "pca")
 _MAX_TSNE = 10_000
 
@@ -96,7 +97,8 @@ def _write(found: Subpopulations, shown: list[int], options: Values) -> None:
     components = found.components
     with new_folder(options["out"]) as folder:
         np.savez(
-            folder / "components.npz",
+            folder / CLUSTER_FILE,
+            members=_members(options),
             scores=components.scores,
             directions=components.directions,
             mean=components.mean,

@@ -824,6 +824,13 @@ REPORT = Command(
                     "wrong labels by",
                 ),
                 Option("curve", "path", "folder of a learning curve"),
+                Option("clusters", "path", "folder of clusters of the training examples"),
+                Option(
+                    "exclude_own",
+                    "flag",
+                    "targets are the training examples: leave out the weight of each on itself",
+                    default=False,
+                ),
                 Option(
                     "rows",
                     "str",

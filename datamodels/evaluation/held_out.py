@@ -19,6 +19,10 @@ from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices, parse_indices
 
 
+class NothingHeldOutError(InputError):
+    """All models took part in the fit: there is none to score it on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """Weights to score, and what is known of the fit they come from."""
@@ -36,7 +40,7 @@ class Scored:
         n_train = len(self.weight)
         if n_store_targets != n_train:
             raise UsageError(
-                f"--lds.exclude_own: the store's {n_store_targets} targets are not the {n_train} "
+                f"exclude_own: the store's {n_store_targets} targets are not the {n_train} "
                 "training examples; leave it out"
             )
         return np.arange(n_train)[self.targets]
@@ -77,6 +81,7 @@ class HeldOut:
     outputs: Outputs  # (n_models, n_targets)
     n_store_targets: int  # targets of the store, of which these may be some
     n_trainings: int  # rows behind the models
+    n_fitted: int | None  # trainings that took part in the fit after all; None: it is not known
 
 
 def read_held_out(
@@ -106,13 +111,15 @@ def read_held_out(
         store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
     )
     ids = read_mask_id(store, dataset, mask_id)
-    wanted = _wanted_rows(dataset, _rows_of_the_fit(dataset, scored, ids), rows, store)
+    fitted = _rows_of_the_fit(dataset, scored, ids)
+    wanted = _wanted_rows(dataset, fitted, rows, store)
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
     outputs = outputs[:, scored.targets]
     if ids is not None:
         masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
-    return HeldOut(masks, outputs, dataset.n_targets, len(wanted))
+    n_fitted = None if scored.fitted is None else int(np.isin(wanted, fitted).sum())
+    return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
 
 
 def unseen_rows(
@@ -159,7 +166,7 @@ def _wanted_rows(
     if rows is None:
         wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
         if not len(wanted):
-            raise InputError(
+            raise NothingHeldOutError(
                 f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
                 "models to score it on, or name rows with --lds.rows"
             )

@@ -95,6 +95,103 @@ def test_without_held_out_models_it_says_how_to_get_a_score(tmp_path, run):
     assert "There is no score." in page
 
 
+def words(page):
+    """The text of a page as it is read."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_it_says_whether_the_models_took_part_in_the_fit(tmp_path, run):
+    study = make_study(tmp_path)
+    fitted = run("regression.compute_datamodels", f"--data.data_path={tmp_path / 'store'}",
+                 "--data.num_train=40", "--data.num_val=10", "--cfg.k=5", "--cfg.eps=0.1",
+                 f"--cfg.out_dir={tmp_path / 'fit'}")  # fmt: skip
+    assert fitted.returncode == 0, fitted.stderr
+    of_fit = study.options(datamodels=str(tmp_path / "fit" / "datamodels.pt"))
+
+    def page(name, options):
+        path = write_report(ReportOptions(**options), tmp_path / f"{name}.html")
+        return words(path.read_text().partition('id="payload"')[0])
+
+    assert "10 that took no part in the fit" in page("unseen", of_fit)
+    with pytest.warns(UserWarning, match="5 of the 10 rows took part"):
+        some = page("some", of_fit | {"rows": "45-54"})
+    assert "10 of whose trainings 5 took part in the fit" in some
+    assert "the scores are too good" in some
+    unknown = page("unknown", study.options())
+    assert "that took no part" not in unknown
+    assert "It is not known which models these datamodels were fitted to" in unknown
+
+
+def test_a_wrong_array_is_an_error_and_no_note(study):
+    with pytest.raises(DatamodelsError, match="margin"):
+        gather_report(ReportOptions(**study.options(y_name="margin")))
+
+
+@pytest.fixture
+def of_training_examples(tmp_path):
+    """A study whose targets are its training examples, with themselves as strongest."""
+    study = make_study(tmp_path, n_train=40, n_targets=40)
+    models = Datamodels.load(study.options()["datamodels"])
+    weight = models.weight.copy()
+    np.fill_diagonal(weight, 9.0)
+    weight[3, 3] = 30.0
+    path = tmp_path / "own.pt"
+    Datamodels(weight, models.bias, models.lam).save(path)
+    return study.options(datamodels=str(path), k=3)
+
+
+def test_own_weights_may_be_left_out(of_training_examples):
+    shown = gather_report(ReportOptions(**of_training_examples, exclude_own=True))
+    store = Store.open(of_training_examples["store"])
+    weight = Datamodels.load(of_training_examples["datamodels"]).weight
+    scored = score_weights(
+        weight, store["masks"][:], store["margins"][:], exclude_own=True, n_resamples=0
+    )
+    assert shown.score.lds == pytest.approx(scored.mean, abs=1e-6)
+    for own, ranked in zip(shown.targets.index, shown.targets.examples, strict=True):
+        assert own not in ranked
+    assert (shown.leaks.examples != shown.leaks.targets).all()
+    assert shown.mislabelled.examples[0] == 3  # by self-influence, which these weights do tell
+    assert "self-influence" in shown.mislabelled.columns
+
+
+def test_own_weights_are_of_training_examples_alone(study):
+    with pytest.raises(UsageError, match="30 targets are not the 48 training examples"):
+        gather_report(ReportOptions(**study.options(exclude_own=True)))
+
+
+def test_clusters_are_those_of_their_folder(study, tmp_path, run):
+    made = run("analysis.clusters", f"--clusters.datamodels={study.options()['datamodels']}",
+               "--clusters.n_clusters=3", "--clusters.out=clusters")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    shown = gather_report(ReportOptions(**study.options(clusters=str(tmp_path / "clusters"))))
+    clusters = np.load(tmp_path / "clusters" / "components.npz")["clusters"]
+    assert np.array_equal(shown.examples.cluster, clusters)
+    assert [cluster.size for cluster in shown.clusters] == np.bincount(clusters).tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        ({"members": np.array("targets")}, "clusters of 48 targets; these datamodels have 48"),
+        ({"clusters": np.zeros(9, int)}, "clusters of 9 training examples"),
+        (None, "is no file of clusters"),
+    ],
+)
+def test_clusters_of_something_else_are_refused(study, tmp_path, change, needle):
+    file = tmp_path / "components.npz"
+    arrays = {"clusters": np.zeros(48, int), "scores": np.zeros((48, 2)),
+              "members": np.array("training examples")}  # fmt: skip
+    np.savez(file, **(arrays | (change or {})))
+    if change is None:
+        file.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=needle):
+        gather_report(ReportOptions(**study.options(clusters=str(tmp_path))))
+    file.unlink()
+    with pytest.raises(DatamodelsError, match=r"does not exist; --report\.clusters names a folder"):
+        gather_report(ReportOptions(**study.options(clusters=str(tmp_path))))
+
+
 def test_only_weights_and_a_store_are_needed(study, tmp_path):
     options = {name: study.options()[name] for name in ("datamodels", "store")}
     page = write_report(ReportOptions(**options), tmp_path / "report.html").read_text()

@@ -34,6 +34,7 @@ class ReportScore:
     level: float
     r2: float  # median over the targets
     n_models: int
+    n_fitted: int | None  # of their trainings, how many took part in the fit; None: unknown
     n_targets: int
     n_undefined: int
 
@@ -163,6 +164,7 @@ class ReportContent:
     curve: ReportCurve | None = None
     components: Sequence[ReportComponent] | None = None
     clusters: Sequence[ReportCluster] | None = None
+    own_left_out: bool = False  # weights of training examples on themselves
     mislabelled: RankedExamples | None = None
     leaks: RankedPairs | None = None
     remedies: Mapping[str, str] = field(default_factory=dict)  # by the name of the section

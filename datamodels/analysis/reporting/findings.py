@@ -17,6 +17,7 @@ from datamodels.analysis.reporting.content import (
     ReportComponent,
 )
 from datamodels.analysis.suspects import rank_mislabelled
+from datamodels.errors import InputError
 from datamodels.regression.result import Datamodels
 
 if TYPE_CHECKING:
@@ -60,14 +61,20 @@ def find_clusters(
     found = principal_components(weights.T, _CLUSTERS, normalize=True)
     if np.count_nonzero(np.linalg.norm(found.scores, axis=1)) <= 2 * _CLUSTERS:
         return None
-    clusters = spectral_clusters(found.scores, _CLUSTERS)
+    return describe_clusters(spectral_clusters(found.scores, _CLUSTERS), found.scores, names)
+
+
+def describe_clusters(
+    clusters: NDArray[Any], scores: NDArray[np.float64], names: Sequence[str] | None
+) -> tuple[Int32s, list[ReportCluster]]:
+    """The cluster of every training example (n_train,), -1 for none, and what each is made of;
+    ``scores`` (n_train, k) say which members are nearest to its middle."""
     return _int32(clusters), [
-        _cluster(np.flatnonzero(clusters == c), found.scores, names)
-        for c in range(clusters.max() + 1)
+        _cluster(np.flatnonzero(clusters == c), scores, names) for c in range(clusters.max() + 1)
     ]
 
 
-def find_mislabelled(own: Datamodels | None, test: Datamodels) -> RankedExamples:
+def find_mislabelled(own: Datamodels | None, test: Datamodels | None) -> RankedExamples:
     """The likeliest of wrong labels."""
     found = rank_mislabelled(own, test)
     first = found.order[:_RANKED]
@@ -82,11 +89,13 @@ def find_mislabelled(own: Datamodels | None, test: Datamodels) -> RankedExamples
     return RankedExamples(_int32(first), _float32(columns), note)
 
 
-def find_leaks(datamodels: Datamodels) -> RankedPairs | None:
-    """Pairs of unusually large weights; None where there are no weights."""
-    if not datamodels.weight.any():
+def find_leaks(datamodels: Datamodels, *, own: bool) -> RankedPairs | None:
+    """Pairs of unusually large weights, of examples with themselves too if ``own``; None where
+    there are no weights."""
+    try:
+        found = rank_leaks(datamodels, own=own).first(_RANKED)
+    except InputError:  # all weights are zero
         return None
-    found = rank_leaks(datamodels).first(_RANKED)
     columns: dict[str, NDArray[Any]] = {
         "weight": found.weights,
         "excess": found.excess,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import datamodels as package
 from datamodels.analysis.example_files import read_images, read_labels
 from datamodels.analysis.reporting import findings
+from datamodels.analysis.reporting.cluster_files import read_clusters
 from datamodels.analysis.reporting.content import (
     NOBODY,
     Facts,
@@ -34,9 +35,9 @@ from datamodels.analysis.reporting.held_out_models import (
 from datamodels.analysis.reporting.learning_curve_files import read_curve
 from datamodels.analysis.reporting.provenance import describe_fit, describe_store
 from datamodels.analysis.reporting.rendering import Appearance, import_renderer
-from datamodels.analysis.sparsity import sparse_weights
+from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.errors import InputError, UsageError
-from datamodels.evaluation.held_out import read_held_out
+from datamodels.evaluation.held_out import NothingHeldOutError, read_held_out
 from datamodels.regression.result import Datamodels, top_examples
 from datamodels.training.indices import parse_indices
 
@@ -62,6 +63,8 @@ class ReportOptions:
     renderer: str | None = None
     own: str | None = None  # datamodels of the training examples' own outputs
     curve: str | None = None
+    clusters: str | None = None
+    exclude_own: bool = False
     rows: str | None = None
     x_name: str | None = None
     y_name: str | None = None
@@ -78,10 +81,17 @@ class ReportOptions:
 @dataclass(frozen=True)
 class _Findings:
     components: list[ReportComponent]
-    clusters: list[ReportCluster] | None
-    cluster: Int32s | None  # of every training example
+    clustered: tuple[Int32s, list[ReportCluster]] | None  # (n_train,) of every training example
     mislabelled: RankedExamples
     leaks: RankedPairs | None
+
+    @property
+    def clusters(self) -> list[ReportCluster] | None:
+        return None if self.clustered is None else self.clustered[1]
+
+    @property
+    def cluster(self) -> Int32s | None:
+        return None if self.clustered is None else self.clustered[0]
 
     def examples(self) -> set[int]:
         """Training examples that these point to."""
@@ -117,9 +127,23 @@ def gather_report(options: ReportOptions) -> ReportContent:
     own = None if options.own is None else Datamodels.load(options.own)
     chosen = _chosen_targets(options.targets, models)
     curve = None if options.curve is None else read_curve(options.curve)
+    clustered = None
+    if options.clusters is not None:
+        ready = read_clusters(options.clusters, models.n_train_examples)
+        clustered = findings.describe_clusters(*ready, names)
 
     weights = sparse_weights(models)
-    found = _find(models, own, weights, names, options.k)
+    if options.exclude_own:
+        weights, own = without_own(weights), own or models
+    has_many = weights.nnz > 0 and min(weights.shape) > 2
+    if clustered is None and has_many:
+        clustered = findings.find_clusters(weights, names)
+    found = _Findings(
+        components=findings.find_components(weights, options.k) if has_many else [],
+        clustered=clustered,
+        mislabelled=findings.find_mislabelled(own, None if own is models else models),
+        leaks=findings.find_leaks(models, own=not options.exclude_own),
+    )
     judged, why_not = _judge(options, models)
     targets = _targets(models, weights, judged, chosen, test_names, options.k)
     detailed = _detailed(weights, targets, found)
@@ -144,6 +168,7 @@ def gather_report(options: ReportOptions) -> ReportContent:
         curve=curve,
         components=found.components or None,
         clusters=found.clusters,
+        own_left_out=options.exclude_own,
         mislabelled=found.mislabelled,
         leaks=found.leaks,
         remedies=remedies,
@@ -199,24 +224,6 @@ def _chosen_targets(text: str | None, models: Datamodels) -> Int32s:
     return np.array(sorted(wanted), np.int32)
 
 
-def _find(
-    models: Datamodels,
-    own: Datamodels | None,
-    weights: "csr_array",
-    names: Sequence[str] | None,
-    k: int,
-) -> _Findings:
-    has_weights = weights.nnz > 0 and min(weights.shape) > 2
-    clustered = findings.find_clusters(weights, names) if has_weights else None
-    return _Findings(
-        components=findings.find_components(weights, k) if has_weights else [],
-        clusters=None if clustered is None else clustered[1],
-        cluster=None if clustered is None else clustered[0],
-        mislabelled=findings.find_mislabelled(own, models),
-        leaks=findings.find_leaks(models),
-    )
-
-
 def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, str]:
     """Scores on held-out models, or why there are none."""
     scored = describe_weights(models, Path(options.datamodels).parent)
@@ -224,11 +231,10 @@ def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, s
         held_out = read_held_out(
             options.store, scored, x_name=options.x_name, y_name=options.y_name, rows=options.rows
         )
-    except InputError as error:
-        if options.rows is not None:
-            raise
+    except NothingHeldOutError as error:
         return None, str(error).replace("--lds.rows", "--report.rows")
-    return judge(models, held_out), ""
+    own = scored.own_index(held_out.n_store_targets) if options.exclude_own else None
+    return judge(models, held_out, own), ""
 
 
 def _targets(
@@ -354,7 +360,8 @@ def _remedies(options: ReportOptions, why_not: str, found: _Findings) -> Mapping
         remedies["clusters"] = (
             f"Clusters are left out: they take more than 20 training examples and targets, and at "
             f"most {findings.MOST_CLUSTERED:,} training examples, beyond which they take minutes: "
-            "python -m datamodels.analysis.clusters makes them."
+            "make them with python -m datamodels.analysis.clusters, and name its folder with "
+            "--report.clusters=DIR."
         )
     if found.leaks is None:
         remedies["leaks"] = "Leaks cannot be looked for: all weights are zero."

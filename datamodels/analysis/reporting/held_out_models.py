@@ -40,12 +40,18 @@ def describe_weights(datamodels: Datamodels, folder: Path) -> Scored:
         return Scored(datamodels.weight)
 
 
-def judge(datamodels: Datamodels, held_out: HeldOut) -> Judged:
-    """Scores of every target on ``held_out`` models."""
+def judge(
+    datamodels: Datamodels, held_out: HeldOut, own: NDArray[np.int64] | None = None
+) -> Judged:
+    """Scores of every target on ``held_out`` models; the LDS is without the weight of the target's
+    ``own`` training example (n_targets,), if that is given."""
     check_shapes(datamodels.weight, held_out.masks, held_out.outputs)
     predictions = predict(datamodels.weight, held_out.masks, own=None) + datamodels.bias
     outputs = held_out.outputs.astype(np.float64)
-    scored = linear_datamodeling_score(predictions, outputs, n_resamples=0)
+    ranked = predictions
+    if own is not None:
+        ranked = predict(datamodels.weight, held_out.masks, own=own)
+    scored = linear_datamodeling_score(ranked, outputs, n_resamples=0)
     variance = outputs.var(axis=0)
     left = ((outputs - predictions) ** 2).mean(axis=0)
     r2 = np.full(len(left), np.nan)
@@ -53,10 +59,11 @@ def judge(datamodels: Datamodels, held_out: HeldOut) -> Judged:
     return Judged(
         score=ReportScore(
             lds=scored.mean,
-            interval=_interval(predictions, outputs),
+            interval=_interval(ranked, outputs),
             level=scored.level,
             r2=float(np.nanmedian(r2)) if np.isfinite(r2).any() else float("nan"),
             n_models=len(outputs),
+            n_fitted=held_out.n_fitted,
             n_targets=datamodels.n_targets,
             n_undefined=scored.n_undefined,
         ),

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Any, Final
 
-from datamodels.analysis.reporting.content import Pictures, ReportContent, as_plain
+from datamodels.analysis.reporting.content import Pictures, ReportContent, ReportScore, as_plain
 from datamodels.optional import import_optional
 
 _PACKAGE: Final = "datamodels.analysis.reporting"
@@ -37,12 +37,22 @@ def render_page(content: ReportContent) -> str:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     page: str = environment.get_template("report.html.jinja").render(
         content=content,
+        held_out_words=_held_out_words(content.score),
         payload=as_plain(_without_sheets(content)),
         sheets=[*_sheets("train", content.train_pictures), *_sheets("test", content.test_pictures)],
         styles=_assets(_STYLES),
         scripts=_assets(_SCRIPTS),
     )
     return page
+
+
+def _held_out_words(score: ReportScore | None) -> str:
+    """What is known of the models that the scores are of."""
+    if score is None or score.n_fitted is None:
+        return "if the fit did not use them, which is not known"
+    if score.n_fitted:
+        return f"of whose trainings {score.n_fitted:,} took part in the fit"
+    return "that took no part in the fit"
 
 
 def _without_sheets(content: ReportContent) -> dict[str, Any]:
