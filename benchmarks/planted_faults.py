@@ -88,13 +88,16 @@ def disagreement(planted: Planted) -> NDArray[np.float64]:
 def leaks(folder: Path, kind: str, models: int) -> None:
     """Copies of test images among the training images: how many are among the first pairs."""
     trained(folder, kind, COPIES, models)
-    found = rank_leaks(fitted(folder, kind, "margins", models))
+    datamodels = fitted(folder, kind, "margins", models)
+    found = rank_leaks(datamodels)
     planted = plant_faults(canaries=COPIES) if kind == "canaries" else plant_faults(plant=COPIES)
     true = set(zip(planted.copies.tolist(), planted.originals.tolist(), strict=True))
     pairs = list(zip(found.examples.tolist(), found.targets.tolist(), strict=True))
     words = "with a wrong label in common" if kind == "canaries" else "with their right labels"
     print(f"{COPIES} copies of test images {words}: found among as many pairs as that "
           f"{len(true & set(pairs[:COPIES]))}")  # fmt: skip
+    most = datamodels.weight[planted.copies].argmax(axis=1) == planted.originals
+    print(f"  {most.sum()} of the copies raise their own test image most of all")
     for limit in (0.05, 1.0):
         listed = pairs[: len(found.up_to(limit))]
         hits = len(true & set(listed))

@@ -11,7 +11,7 @@ from datamodels.errors import UsageError
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
-_FIELDS = ("example", "target", "weight", "excess", "expected")
+_FIELDS = ("example", "target", "weight", "excess", "expected", "elsewhere")
 
 
 def main() -> int:
@@ -44,8 +44,11 @@ def _table(found: Leaks, n_targets: int, limit: float | None) -> str:
     if len(found):
         lines.append("".join(f"{name:>10}" for name in _FIELDS))
     for row in _rows(found):
-        example, target, weight, excess, expected = row
-        lines.append(f"{example:>10}{target:>10}{weight:>+10.3g}{excess:>10.1f}{expected:>10.2g}")
+        example, target, weight, excess, expected, elsewhere = row
+        lines.append(
+            f"{example:>10}{target:>10}{weight:>+10.3g}{excess:>10.1f}{expected:>10.2g}"
+            f"{elsewhere:>+10.3g}"
+        )
     return "\n".join(lines)
 
 
@@ -57,8 +60,9 @@ def _as_csv(found: Leaks) -> str:
     return text.getvalue()
 
 
-def _rows(found: Leaks) -> list[tuple[int, int, float, float, float]]:
-    columns = (found.examples, found.targets, found.weights, found.excess, found.expected)
+def _rows(found: Leaks) -> list[tuple[int, int, float, float, float, float]]:
+    columns = (found.examples, found.targets, found.weights, found.excess, found.expected,
+               found.elsewhere)  # fmt: skip
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 

@@ -15,6 +15,9 @@ two steps, both robust to the leaks themselves:
 
 The score of a pair is how many pairs as large one would expect among all targets, were nothing
 leaked: below 0.05, say, chance is no explanation, though a near-duplicate is.
+
+How far the example raises other targets is told beside it, and does not enter the score: a copy
+raises its own target most, but copies of test images often come in several.
 """
 
 from dataclasses import dataclass
@@ -48,6 +51,7 @@ class Leaks:
         weights: in units of the output, all positive.
         excess: the weight in units of the scale s of the target's other weights.
         expected: pairs as large that one would expect among all targets if nothing was leaked.
+        elsewhere: the largest weight of the example on any other target; 0 where none is positive.
     """
 
     examples: Int64s
@@ -55,6 +59,7 @@ class Leaks:
     weights: NDArray[np.float32]
     excess: Float64s
     expected: Float64s
+    elsewhere: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -74,6 +79,7 @@ class Leaks:
             self.weights[where],
             self.excess[where],
             self.expected[where],
+            self.elsewhere[where],
         )
 
 
@@ -110,6 +116,7 @@ def rank_leaks(datamodels: Datamodels, *, own: bool = True) -> Leaks:
         weights.data[order],
         excess[order],
         expected[order],
+        _elsewhere(weights)[order],
     )
 
 
@@ -139,6 +146,22 @@ def _medians_of_others(sizes: Float64s) -> Float64s:
     low, high = (m - 2) // 2, (m - 1) // 2  # places of the median among the others
     without: Float64s = (ordered[low + (rank <= low)] + ordered[high + (rank <= high)]) / 2
     return without
+
+
+def _elsewhere(weights: "csr_array") -> NDArray[np.float32]:
+    """Of each non-zero weight (nnz,): the largest of its example's weights on other targets."""
+    examples, values = weights.indices, weights.data
+    order = np.lexsort((-values, examples))
+    first = np.flatnonzero(np.diff(examples[order], prepend=-1))  # the largest of each example
+    n_train = weights.shape[1]
+    best, second = np.zeros((2, n_train), np.float32)
+    best[examples[order[first]]] = values[order[first]]
+    follows = np.append(examples[order][1:] == examples[order][:-1], False)[first]
+    second[examples[order[first[follows]]]] = values[order[first[follows] + 1]]
+    is_best = np.zeros(len(values), bool)
+    is_best[order[first]] = True
+    others: NDArray[np.float32] = np.where(is_best, second[examples], best[examples])
+    return np.maximum(others, 0)
 
 
 def _largest(values: Float64s, start: Int64s) -> Float64s:

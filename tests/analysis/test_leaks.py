@@ -45,6 +45,20 @@ def test_a_planted_pair_is_found_whatever_the_units_of_its_target():
     assert first.weights[0] == np.float32(weight[first.examples[0], first.targets[0]])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_elsewhere_is_the_largest_weight_on_another_target(seed):
+    weight = np.round(sparse_noise(30, 25, seed=seed), 1)  # with ties
+    weight[3] = 0
+    weight[4, 1:] = 0
+    weight[4, 0] = 2
+    found = rank_leaks(as_datamodels(weight))
+    for example, target, elsewhere in zip(
+        found.examples, found.targets, found.elsewhere, strict=True
+    ):
+        others = np.delete(weight[example], target)
+        assert elsewhere == np.float32(max(others.max(), 0))
+
+
 def test_two_copies_of_one_target_do_not_hide_one_another():
     weight = sparse_noise(100, 60)
     weight[[7, 8], 5] = 40

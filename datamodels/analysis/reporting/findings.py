@@ -100,6 +100,7 @@ def find_leaks(datamodels: Datamodels, *, own: bool) -> RankedPairs | None:
         "weight": found.weights,
         "excess": found.excess,
         "expected": found.expected,
+        "elsewhere": found.elsewhere,
     }
     return RankedPairs(
         _int32(found.examples),
@@ -107,7 +108,8 @@ def find_leaks(datamodels: Datamodels, *, own: bool) -> RankedPairs | None:
         _float32(columns),
         "Excess is the weight in units of the scale of the target's other weights; expected is how "
         "many pairs as large there would be among all targets by chance. Below 0.05, chance is no "
-        "explanation, though a near-duplicate may be.",
+        "explanation, though a near-duplicate may be. Elsewhere is the example's largest weight on "
+        "any other target: of a copy it is small.",
     )
 
 
