@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodels.analysis.canvas import DPI, GREY, INK, RULE, Canvas, value_range
 from datamodels.analysis.components import Components, Ends, ends
-from datamodels.analysis.pictures import value_range
 from datamodels.files import new_file
 from datamodels.optional import import_optional
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_DPI: Final = 160
 
 # Lengths in inches.
 _MARGIN: Final = 0.3
@@ -32,7 +30,6 @@ _MIN_WIDTH: Final = 7.5
 _TITLE_HEIGHT: Final = 0.42
 _THUMBNAIL: Final = 0.36
 
-_INK, _GREY, _RULE = "#1a1a1a", "#5f6368", "#d5d8dc"
 _TEXT, _SMALL, _TITLE = 9.0, 7.5, 13.0
 _LOW, _HIGH = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
 # Paul Tol's "muted" palette and a brown, for colour-blind readers too; shapes say the same again.
@@ -76,7 +73,7 @@ def plot_subpopulations(
     path = Path(path)
     picture = _Picture(found, list(shown), k, title, members, cmap)
     with new_file(path) as partial:
-        picture.draw().savefig(partial, format="png", dpi=_DPI)
+        picture.draw().savefig(partial, format="png", dpi=DPI)
     return path
 
 
@@ -123,15 +120,13 @@ class _Picture:
         self.height = self.map_y + 0.32 + _MAP + _MARGIN
 
     def draw(self) -> "Figure":
-        from matplotlib.figure import Figure
-
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.canvas = Canvas(self.width, self.height)
         if self.title:
-            self._text(_MARGIN, _MARGIN, self.title, size=_TITLE, weight="bold")
+            self.canvas.text(_MARGIN, _MARGIN, self.title, size=_TITLE, bold=True)
         if self.shown:
             self._draw_strips()
         self._draw_map()
-        return self.figure
+        return self.canvas.figure
 
     def _draw_strips(self) -> None:
         scores = self.found.components.scores
@@ -139,20 +134,20 @@ class _Picture:
         drawn = [self._image(j) for both in self.ends for part in both for j in part]
         self.range = value_range(drawn)
         heading = f"Principal components of the weights: {self.members} at the two ends"
-        self._text(_MARGIN, self.head, heading, weight="bold")
+        self.canvas.text(_MARGIN, self.head, heading, size=_TEXT, bold=True)
         y = self.head + 0.27
         for x, words, colour in (
             (self.low_x, "one end", _LOW),
             (self.high_x, "the other", _HIGH),
         ):
-            self._text(x, y, words, color=colour, weight="bold", size=_SMALL)
+            self.canvas.text(x, y, words, color=colour, bold=True, size=_SMALL)
         for row, (c, both) in enumerate(zip(self.shown, self.ends, strict=True)):
             self._draw_component(c, both, self.head + _HEADS - 0.12 + row * _ROW)
 
     def _draw_component(self, c: int, both: Ends, y: float) -> None:
-        self._text(_MARGIN, y + 0.12, f"{c}", size=_TITLE, weight="bold")
+        self.canvas.text(_MARGIN, y + 0.12, f"{c}", size=_TITLE, bold=True)
         share = f"{self.found.components.explained[c]:.1%}"
-        self._text(_MARGIN, y + 0.36, share, size=_SMALL, color=_GREY)
+        self.canvas.text(_MARGIN, y + 0.36, share, size=_SMALL, color=GREY)
         for x, part, colour in ((self.low_x, both.low, _LOW), (self.high_x, both.high, _HIGH)):
             for place, j in enumerate(part):
                 self._draw_tile(int(j), x + place * _PITCH, y, colour)
@@ -161,38 +156,30 @@ class _Picture:
         self._draw_image(j, x, y, _TILE, colour)
         if self.found.labels is not None:
             word = _short(str(self.found.labels[j]))
-            self._text(x + _TILE / 2, y + _TILE + 0.05, word, size=_SMALL, align="center")
+            self.canvas.text(x + _TILE / 2, y + _TILE + 0.05, word, size=_SMALL, align="center")
 
     def _draw_image(self, j: int, x: float, y: float, size: float, colour: str) -> None:
         image = self._image(j)
         h, w = image.shape[:2]
         width, height = size * min(1.0, w / h), size * min(1.0, h / w)
         left, top = x + (size - width) / 2, y + (size - height) / 2
-        axes = self.figure.add_axes(self._box(left, top, width, height))
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes = self.canvas.image(image, left, top, width, height, values=self.range, cmap=self.cmap)
         for spine in axes.spines.values():
             spine.set(edgecolor=colour, linewidth=1.4)
-        low, high = self.range
-        scaled = np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
-        axes.imshow(scaled, cmap=self.cmap, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
 
     def _image(self, j: int) -> NDArray[Any]:
         if self.found.images is None:
             raise ValueError("components are drawn with images only")
-        image = np.asarray(self.found.images[j])
-        return image[..., 0] if image.shape[2:] == (1,) else image
+        return np.asarray(self.found.images[j])
 
     def _draw_map(self) -> None:
         n_clusters = int(self.found.clusters.max()) + 1
         heading = f"{len(self.found.clusters):,} {self.members} in {n_clusters} clusters"
-        self._text(_MARGIN, self.map_y, heading, weight="bold")
+        self.canvas.text(_MARGIN, self.map_y, heading, size=_TEXT, bold=True)
         y, width = self.map_y + 0.32, self.width - 2 * _MARGIN - _LEGEND
-        axes = self.figure.add_axes(self._box(_MARGIN, y, width, _MAP))
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes = self.canvas.axes(_MARGIN, y, width, _MAP)
         for spine in axes.spines.values():
-            spine.set(edgecolor=_RULE, linewidth=0.8)
+            spine.set(edgecolor=RULE, linewidth=0.8)
         axes.margins(0.04)
         size = float(np.clip(30_000 / len(self.found.clusters), 1.5, 16))
         for cluster in range(-1, n_clusters):
@@ -211,7 +198,7 @@ class _Picture:
         x, y = places[_nearest_to_middle(places)]
         axes.text(
             x, y, str(cluster), fontsize=_TEXT, fontweight="bold", ha="center", va="center",
-            color=_INK, bbox={"boxstyle": "round,pad=0.2", "facecolor": "white",
+            color=INK, bbox={"boxstyle": "round,pad=0.2", "facecolor": "white",
                               "edgecolor": _style(cluster)[0], "linewidth": 1.4, "alpha": 0.9},
         )  # fmt: skip
 
@@ -219,24 +206,24 @@ class _Picture:
         """Number, an example, size and labels of the largest clusters."""
         beside = x + (0.45 + _THUMBNAIL if self.shown else 0.35)
         words = "members" if self.found.labels is None else "members, and their labels"
-        self._text(beside, y, words, size=_SMALL, color=_GREY)
+        self.canvas.text(beside, y, words, size=_SMALL, color=GREY)
         listed = min(n_clusters, _MAX_LISTED)
         step = min(_THUMBNAIL + 0.07, (_MAP - 0.35) / max(listed, 1))
         for cluster in range(listed):
             middle = y + 0.25 + (cluster + 0.5) * step
             top = middle - 0.065
             colour, shape = _style(cluster)
-            self._dot(x + 0.05, middle, colour, shape)
-            self._text(x + 0.15, top, str(cluster), size=_TEXT, weight="bold")
+            self.canvas.dot(x + 0.05, middle, colour, shape)
+            self.canvas.text(x + 0.15, top, str(cluster), size=_TEXT, bold=True)
             members = np.flatnonzero(self.found.clusters == cluster)
-            self._text(beside, top, self._summary(members), size=_SMALL + 0.5)
+            self.canvas.text(beside, top, self._summary(members), size=_SMALL + 0.5)
             if self.shown:
                 size = min(_THUMBNAIL, step - 0.05)
                 typical = members[_nearest_to_middle(self.found.places[members])]
                 self._draw_image(int(typical), x + 0.35, middle - size / 2, size, colour)
         if listed < n_clusters:
             rest = f"and {n_clusters - listed} smaller ones"
-            self._text(beside, y + 0.25 + listed * step, rest, size=_SMALL, color=_GREY)
+            self.canvas.text(beside, y + 0.25 + listed * step, rest, size=_SMALL, color=GREY)
 
     def _summary(self, members: NDArray[np.int64]) -> str:
         """``212:  97% 3``, with the two most frequent labels that a tenth have or more."""
@@ -252,43 +239,11 @@ class _Picture:
         ]
         return f"{words}:  " + ", ".join(shares)
 
-    def _dot(self, x: float, y: float, colour: str, shape: str) -> None:
-        from matplotlib.lines import Line2D
-
-        self.figure.add_artist(
-            Line2D([x / self.width], [1 - y / self.height], color=colour, marker=shape,
-                   markersize=6, linestyle="none")
-        )  # fmt: skip
-
-    def _box(
-        self, x: float, y: float, width: float, height: float
-    ) -> tuple[float, float, float, float]:
-        """(left, bottom, width, height) in matplotlib's shares of the figure."""
-        bottom = 1 - (y + height) / self.height
-        return (x / self.width, bottom, width / self.width, height / self.height)
-
-    def _text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: float = _TEXT,
-        color: str = _INK,
-        weight: str = "normal",
-        align: str = "left",
-    ) -> None:
-        """One line of text with its top at y."""
-        self.figure.text(
-            x / self.width, 1 - y / self.height, words, fontsize=size, color=color,
-            fontweight=weight, ha=align, va="top", parse_math=False,
-        )  # fmt: skip
-
 
 def _style(cluster: int) -> tuple[str, str]:
     """Colour and shape of the members of a cluster."""
     if cluster < 0:
-        return _RULE, "o"
+        return RULE, "o"
     return _COLOURS[cluster % len(_COLOURS)], _SHAPES[cluster // len(_COLOURS) % len(_SHAPES)]
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datamodels.analysis.canvas import DPI, GREY, INK, Canvas, value_range
+from datamodels.analysis.ruler import Ruler
 from datamodels.errors import InputError, UsageError
 from datamodels.files import new_file
 from datamodels.optional import require_matplotlib
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_ROWS: Final = 200  # a picture may not be higher than 2^16 pixels
-_DPI: Final = 160
 
 # Lengths in inches.
 _TILE: Final = 0.94
@@ -33,7 +34,6 @@ _MIN_WIDTH: Final = 5.6  # of the picture, so that its explanation stays readabl
 # apart; the line style says the same once more.
 _TITLE, _TEXT, _CAPTION = 13.0, 9.0, 8.5
 _LINE: Final = 1.35  # height of a line of text, in its size
-_INK, _GREY, _RULE = "#1a1a1a", "#5f6368", "#d5d8dc"
 _SAME: Final = ("#0072B2", "solid")
 _OTHER: Final = ("#D55E00", (0, (2.2, 1.4)))
 
@@ -100,7 +100,7 @@ def plot_top_examples(
         )
         rows.append(_Row(test, helps, hurts))
     with new_file(path, overwrite=overwrite) as partial:
-        _Picture(rows, k, title, output, cmap).draw().savefig(partial, format="png", dpi=_DPI)
+        _Picture(rows, k, title, output, cmap).draw().savefig(partial, format="png", dpi=DPI)
     return path
 
 
@@ -149,7 +149,7 @@ class _Picture:
 
     def __init__(self, rows: list[_Row], k: int, title: str | None, output: str, cmap: str) -> None:
         self.rows, self.k, self.cmap = rows, k, cmap
-        self.ruler = _Ruler()
+        self.ruler = Ruler()
         self.scale = value_range([tile.image for row in rows for tile in row.tiles])
         height, width = rows[0].test.image.shape[:2]
         pixel = (_TILE - 2 * _INSET) / max(height, width)
@@ -189,25 +189,23 @@ class _Picture:
         self.height = self.rows_y + len(rows) * self.row_height - _BETWEEN_ROWS + _MARGIN
 
     def draw(self) -> "Figure":
-        from matplotlib.figure import Figure
-
-        self.figure = Figure(figsize=(self.width, self.height), facecolor="white")
+        self.canvas = Canvas(self.width, self.height)
         self._draw_head()
         for number, row in enumerate(self.rows):
             top = self.rows_y + number * self.row_height
             if number > 0:
-                self._rule(_MARGIN, self.width - _MARGIN, top - _BETWEEN_ROWS / 2)
+                self.canvas.rule(_MARGIN, self.width - _MARGIN, top - _BETWEEN_ROWS / 2)
             self._draw_row(row, top)
-        return self.figure
+        return self.canvas.figure
 
     def _draw_head(self) -> None:
         y = _MARGIN
         for line in self.title:
-            self._text(_MARGIN, y, line, size=_TITLE, bold=True)
+            self.canvas.text(_MARGIN, y, line, size=_TITLE, bold=True)
             y += _inches(_TITLE)
         y += 0.1 if self.title else 0.0
         for line in self.explanation:
-            self._text(_MARGIN, y, line, size=_TEXT, color=_GREY)
+            self.canvas.text(_MARGIN, y, line, size=_TEXT, color=GREY)
             y += _inches(_TEXT)
         self._draw_key(y + 0.1)
         heading_y = self.rows_y - _HEADING + 0.02
@@ -219,150 +217,42 @@ class _Picture:
     def _draw_key(self, y: float) -> None:
         x = _MARGIN
         for style, words in ((_SAME, "same label as the test image"), (_OTHER, "another label")):
-            self._frame(x + 0.02, y + 0.01, 0.13, 0.13, style, line=1.6)
-            self._text(x + 0.24, y, words, size=_TEXT, color=_GREY)
+            self.canvas.frame(x + 0.02, y + 0.01, 0.13, 0.13, style, 1.6)
+            self.canvas.text(x + 0.24, y, words, size=_TEXT, color=GREY)
             x += 0.24 + self.ruler.width(words, _TEXT) + 0.3
 
     def _heading(self, x: float, width: float, y: float, wordings: list[str]) -> None:
         """The longest of the wordings that fits, over a rule that spans its group."""
         fitting = [w for w in wordings if self.ruler.width(w, _TEXT, bold=True) <= width]
-        self._text(x, y, (fitting or wordings[-1:])[0], size=_TEXT, bold=True)
+        self.canvas.text(x, y, (fitting or wordings[-1:])[0], size=_TEXT, bold=True)
         right = x + width - (self.pitch - self.tile_width)
-        self._rule(x, max(right, x + self.tile_width), y + 0.23, color=_INK)
+        self.canvas.rule(x, max(right, x + self.tile_width), y + 0.23, color=INK)
 
     def _draw_row(self, row: _Row, top: float) -> None:
-        self._draw_tile(row.test, _MARGIN, top, (_GREY, "solid"), line=1.0)
+        self._draw_tile(row.test, _MARGIN, top, (GREY, "solid"), line=1.0)
         for left, tiles in ((self.helps_x, row.helps), (self.hurts_x, row.hurts)):
             for place, tile in enumerate(tiles):
                 style = _SAME if tile.label == row.test.label else _OTHER
                 self._draw_tile(tile, left + place * self.pitch, top, style, line=2.0)
             if not tiles:
                 middle = top + self.tile_height / 2 - _inches(_CAPTION) / 2
-                self._text(left, middle, "none", size=_CAPTION, color=_GREY)
+                self.canvas.text(left, middle, "none", size=_CAPTION, color=GREY)
 
     def _draw_tile(
         self, tile: _Tile, x: float, y: float, style: tuple[str, Any], *, line: float
     ) -> None:
-        self._frame(x, y, self.tile_width, self.tile_height, style, line=line)
-        axes = self.figure.add_axes(
-            self._box(
-                x + _INSET, y + _INSET, self.tile_width - 2 * _INSET, self.tile_height - 2 * _INSET
-            )
+        self.canvas.frame(x, y, self.tile_width, self.tile_height, style, line)
+        size = (self.tile_width - 2 * _INSET, self.tile_height - 2 * _INSET)
+        axes = self.canvas.image(
+            tile.image, x + _INSET, y + _INSET, *size, values=self.scale, cmap=self.cmap
         )
         axes.set_axis_off()
-        low, high = self.scale
-        image = np.clip((tile.image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
-        image = image[..., 0] if image.shape[2:] == (1,) else image
-        axes.imshow(image, cmap=self.cmap, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         middle, y = x + self.tile_width / 2, y + self.tile_height + 0.06
         for words in self.labels[tile.label]:
-            self._text(middle, y, words, size=_CAPTION, bold=True, align="center")
+            self.canvas.text(middle, y, words, size=_CAPTION, bold=True, align="center")
             y += _inches(_CAPTION)
         note = self.ruler.shorten(tile.note, self.caption_width, _CAPTION)
-        self._text(middle, y, note, size=_CAPTION, color=_GREY, align="center")
-
-    def _frame(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        style: tuple[str, Any],
-        *,
-        line: float,
-    ) -> None:
-        from matplotlib.patches import Rectangle
-
-        left, bottom, width, height = self._box(x, y, width, height)
-        colour, line_style = style
-        self.figure.add_artist(
-            Rectangle(
-                (left, bottom),
-                width,
-                height,
-                fill=False,
-                edgecolor=colour,
-                linestyle=line_style,
-                linewidth=line,
-            )
-        )
-
-    def _box(
-        self, x: float, y: float, width: float, height: float
-    ) -> tuple[float, float, float, float]:
-        """(left, bottom, width, height) in matplotlib's shares of the figure."""
-        bottom = 1 - (y + height) / self.height
-        return (x / self.width, bottom, width / self.width, height / self.height)
-
-    def _text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: float,
-        color: str = _INK,
-        bold: bool = False,
-        align: str = "left",
-    ) -> None:
-        """One line of text with its top at y."""
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            words,
-            fontsize=size,
-            color=color,
-            fontweight="bold" if bold else "normal",
-            ha=align,
-            va="top",
-            parse_math=False,  # a label may hold a dollar sign
-        )
-
-    def _rule(self, left: float, right: float, y: float, *, color: str = _RULE) -> None:
-        from matplotlib.lines import Line2D
-
-        x = [left / self.width, right / self.width]
-        height = 1 - y / self.height
-        self.figure.add_artist(Line2D(x, [height, height], color=color, linewidth=0.7))
-
-
-class _Ruler:
-    """Measures text, so that none is clipped or runs into its neighbour."""
-
-    def __init__(self) -> None:
-        from matplotlib.backends import backend_agg
-
-        renderer: Any = backend_agg.RendererAgg
-        # At the resolution of the picture: hinting makes the widths depend on it.
-        self.renderer = renderer(8, 8, _DPI)
-
-    def width(self, text: str, size: float, *, bold: bool = False) -> float:
-        """Width in inches of one line in the default font."""
-        from matplotlib.font_manager import FontProperties
-
-        font = FontProperties(size=size, weight="bold" if bold else "normal")
-        return float(self.renderer.get_text_width_height_descent(text, font, False)[0]) / _DPI
-
-    def shorten(self, text: str, width: float, size: float, *, bold: bool = False) -> str:
-        """The text, cut short with an ellipsis if it is wider than ``width``."""
-        if self.width(text, size, bold=bold) <= width:
-            return text
-        while text and self.width(text + "…", size, bold=bold) > width:
-            text = text[:-1]
-        return text.rstrip() + "…"
-
-    def wrap(
-        self, text: str, width: float, size: float, *, bold: bool = False, max_lines: int = 1_000
-    ) -> list[str]:
-        """Lines of at most ``width``; what is too long for one line, or too much, is shortened."""
-        lines: list[str] = []
-        for word in text.split():
-            longer = f"{lines[-1]} {word}" if lines else word
-            if lines and (self.width(longer, size, bold=bold) <= width or len(lines) == max_lines):
-                lines[-1] = longer
-            else:
-                lines.append(word)
-        return [self.shorten(line, width, size, bold=bold) for line in lines] or [""]
+        self.canvas.text(middle, y, note, size=_CAPTION, color=GREY, align="center")
 
 
 def _inches(size: float) -> float:
@@ -372,18 +262,6 @@ def _inches(size: float) -> float:
 
 def _one_line(label: object) -> str:
     return " ".join(str(label).split())
-
-
-def value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
-    """The values that are drawn as black and white (grey images may be drawn the other way)."""
-    in_colour = images[0].shape[2:] == (3,)
-    if in_colour and all(image.dtype == np.uint8 for image in images):
-        return 0.0, 255.0
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
-    if in_colour and low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high if high > low else low + 1.0
 
 
 def _checked_path(path: str | Path) -> Path:
