@@ -2,8 +2,9 @@
 
 ::
 
-    leaks = rank_leaks(Datamodels.load("runs/fit/datamodels.pt")).up_to(0.05)
-    components = principal_components(sparse_weights(datamodels).T, 10, normalize=True)
+    fitted = Datamodels.load("runs/fit/datamodels.pt")
+    leaks = rank_leaks(fitted).up_to(0.05)
+    components = principal_components(sparse_weights(fitted).T, 10, normalize=True)
 
 Names are loaded on first use.
 """

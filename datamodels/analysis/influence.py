@@ -120,7 +120,10 @@ def _summary(estimates: Estimates, name: str, seconds: float) -> str:
         low, middle, high = np.quantile(estimates.lam, [0, 0.5, 1])
         lines.append(f"  lambda          {middle:.3g} in the median, {low:.3g} to {high:.3g}")
     lines.append(f"  standard error  {np.nanmedian(estimates.standard_error):.3g} in the median")
-    lines.append(f"  beyond 4 of its standard errors  {_share_beyond(estimates, 4):.2%} of weights")
+    lines.append(
+        f"  beyond 4 of its standard errors  {_share_beyond(estimates, 4):.2%} of weights (0.006% "
+        "by chance)"
+    )
     lines.append(f"  seconds         {seconds:.1f}")
     return "\n".join(lines)
 

@@ -6,11 +6,16 @@ import io
 
 from datamodels.analysis.leaks import Leaks, rank_leaks
 from datamodels.cli.catalogue import LEAKAGE
-from datamodels.cli.runner import Values, run, section
+from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import UsageError
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
+_LEGEND = (
+    "excess: the weight in units of the scale of the target's other weights; expected: pairs as\n"
+    "large that chance makes among all targets; elsewhere: the example's largest weight on any\n"
+    "other target"
+)
 _FIELDS = ("example", "target", "weight", "excess", "expected", "elsewhere")
 
 
@@ -32,6 +37,12 @@ def _find(values: Values) -> None:
     ranked = rank_leaks(datamodels, own=not options["exclude_own"])
     found = ranked.up_to(limit) if n is None else ranked.first(n)
     print(_table(found, datamodels.n_targets, limit if n is None else None))
+    n_own = int((found.examples == found.targets).sum())
+    if n_own and datamodels.n_targets == datamodels.n_train_examples:
+        warn(
+            f"{n_own} of these pairs are of an example with itself: if targets are the training "
+            "examples, leave these out with --leakage.exclude_own"
+        )
     if out is not None:
         with new_file(out) as partial:
             partial.write_text(_as_csv(found))
@@ -49,6 +60,8 @@ def _table(found: Leaks, n_targets: int, limit: float | None) -> str:
             f"{example:>10}{target:>10}{weight:>+10.3g}{excess:>10.1f}{expected:>10.2g}"
             f"{elsewhere:>+10.3g}"
         )
+    if len(found):
+        lines.append(_LEGEND)
     return "\n".join(lines)
 
 

@@ -15,6 +15,17 @@ from datamodels.errors import UsageError
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.result import Datamodels
 
+_LEGEND_OF_HARM = (
+    "harm: the sum of an example's negative weights on other outputs; score: harm from its\n"
+    "median, in units of its spread. A ranking to look through: how many of the first are wrong\n"
+    "it does not say"
+)
+_LEGEND = (
+    "self_influence: what being trained on adds to an example's own output; harm: the sum of its\n"
+    "negative weights on other outputs; score: both from their medians, in units of their\n"
+    "spreads. A ranking to look through: how many of the first are wrong it does not say"
+)
+
 
 def main() -> int:
     """The command; returns its exit status."""
@@ -66,6 +77,7 @@ def _table(suspects: Suspects, labels: NDArray[Any] | None, n: int) -> str:
         row = _row(suspects, labels, rank)
         cells = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
         lines.append("".join(f"{cell:>16}" for cell in cells))
+    lines.append(_LEGEND if suspects.self_influence is not None else _LEGEND_OF_HARM)
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from datamodels.analysis.reporting.gathering import ReportOptions, gather_report
 from datamodels.analysis.reporting.page import render_page
 from datamodels.cli.catalogue import REPORT
 from datamodels.cli.runner import Values, run, section
+from datamodels.errors import UsageError
 from datamodels.files import check_new_file, new_file
 from datamodels.optional import import_optional
 
@@ -26,6 +27,8 @@ def write_report(options: ReportOptions, out: str | Path) -> Path:
         MissingPackageError: jinja2, scipy, scikit-learn or pillow is not installed.
     """
     out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"report.out={out}: a report is a page; end the name in .html")
     check_new_file(out)
     import_optional("jinja2", "jinja2", "reports")  # before minutes of work
     page = render_page(gather_report(options))

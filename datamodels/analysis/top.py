@@ -101,7 +101,7 @@ def _column(effect: str, examples: list[dict[str, Any]]) -> list[str]:
     cells = [
         [
             str(e["example"]),
-            format(e["weight"], "+.3g"),
+            format(e["weight"], "+#.3g"),
             *([str(e["label"])] if "label" in e else []),
         ]
         for e in examples

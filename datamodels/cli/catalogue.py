@@ -356,6 +356,7 @@ LDS = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 STATUS = Command(
@@ -471,6 +472,7 @@ COUNTERFACTUALS = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 SUPPORT = Command(
@@ -515,6 +517,7 @@ SUPPORT = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 RETRAINED = Command(
@@ -534,6 +537,7 @@ RETRAINED = Command(
         ),
     ),
     positional="retrained.store",
+    strict=True,
 )
 
 LEARNING_CURVE = Command(
@@ -601,6 +605,7 @@ LEARNING_CURVE = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 LINEAR_SHARE = Command(
@@ -631,6 +636,7 @@ LINEAR_SHARE = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 TOP = Command(
@@ -652,6 +658,7 @@ TOP = Command(
         ),
     ),
     aliases={"json": "top.json", "csv": "top.csv"},
+    strict=True,
 )
 
 CLUSTERS = Command(
@@ -701,6 +708,7 @@ CLUSTERS = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 LEAKAGE = Command(
@@ -729,6 +737,7 @@ LEAKAGE = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 MISLABELLED = Command(
@@ -751,6 +760,7 @@ MISLABELLED = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 COMPARE = Command(
@@ -770,6 +780,7 @@ COMPARE = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 INFLUENCE = Command(
@@ -793,6 +804,7 @@ INFLUENCE = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 REPORT = Command(
@@ -850,6 +862,7 @@ REPORT = Command(
             ),
         ),
     ),
+    strict=True,
 )
 
 COMMANDS = (

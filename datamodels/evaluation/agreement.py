@@ -12,6 +12,7 @@ from datamodels.streams import stream_words
 Pair = NDArray[np.float64]
 Interval = tuple[float, float]
 
+_LEAST_TARGETS = 3
 _Z = 1.959964  # 97.5% quantile of the standard normal distribution
 
 
@@ -59,7 +60,7 @@ def measure_agreement(
 
     Intervals are percentiles over resampled targets, all removals of a target staying together,
     as these share their examples and their noise. A correlation is NaN where one of the two does
-    not vary, and an interval where there are fewer than 3 targets.
+    not vary, and all are where there are fewer than 3 targets, which agree or not by chance.
 
     Args:
         predicted, actual: (m,).
@@ -82,6 +83,8 @@ def measure_agreement(
     resamples = list(_resamples(groups, n_resamples, seed))
 
     def estimate(statistic: Callable[[Pair, Pair], float]) -> Estimate:
+        if len(np.unique(groups)) < _LEAST_TARGETS:
+            return Estimate(float("nan"), (float("nan"), float("nan")))
         values = np.array([statistic(x[rows], y[rows]) for rows in resamples])
         values = values[~np.isnan(values)]
         if not len(values):
@@ -136,7 +139,7 @@ def _ranks(values: Pair) -> Pair:
 def _resamples(groups: NDArray[np.int64], n_resamples: int, seed: int) -> list[NDArray[np.int64]]:
     """Rows of each resample: targets drawn with replacement, each with all its rows."""
     n_groups = int(groups.max(initial=-1)) + 1
-    if n_groups < 3:
+    if n_groups < _LEAST_TARGETS:
         return []
     rows_of = [np.flatnonzero(groups == group) for group in range(n_groups)]
     drawn = []

@@ -48,6 +48,7 @@ def _prepare(values: Values) -> None:
         methods=_methods(given["methods"], features),
         candidates=np.ones(source.n_train, bool) if base is None else bases[0],
         features=features,
+        n_outputs=source.n_outputs,
         seed=given["seed"],
     )
     plan = prepare_retrainings(
@@ -59,7 +60,7 @@ def _prepare(values: Values) -> None:
         controls=given["controls"],
         description={name: given[name] for name in ("datamodels", "alpha", "base", "seed")},
     )
-    print(what_to_do(plan, given["out"]))
+    print(what_to_do(plan, given["out"], source.store.layout))
 
 
 def _features(given: Values) -> Features | None:

@@ -57,18 +57,26 @@ def _begin(folder: Path, asked: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}. Remove {folder} and start anew") from None
+    before, asked = _flat(before), _flat(asked)
     differing = [name for name in asked if before.get(name) != asked[name]]
     if differing:
-        name = differing[0]
-        what = (
+        what = ", ".join(
             "rows or data that are no longer the same"
-            if isinstance(asked[name], list)
-            else f"{name}={before.get(name)}, not {name}={asked[name]}"
+            if isinstance(asked[name], list) and name != "sizes"
+            else f"{name}={before.get(name)}, not {asked[name]}"
+            for name in differing
         )
         raise InputError(
             f"{folder} holds an unfinished curve of {what}; give the same options to go on with "
             "it, or remove that folder"
         )
+
+
+def _flat(asked: dict[str, Any]) -> dict[str, Any]:
+    """The options of the fit beside the others."""
+    fit = asked.get("fit")
+    rest = {name: value for name, value in asked.items() if name != "fit"}
+    return rest | (fit if isinstance(fit, dict) else {})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,8 @@ class LearningCurve:
 
     LDS are of mean outputs over repeated trainings of a mask, errors are of single trainings.
     """
+
+    FILE_NAME: ClassVar[str] = "curve.json"  # of the summary in a folder of results
 
     sizes: Int64s  # (m,) models that were fitted, those that chose lambda included
     lds: Float64s  # (m, n_targets) correlations; NaN where outputs never change
@@ -94,7 +96,7 @@ class LearningCurve:
         return "\n".join(lines)
 
     def save(self, folder: str | Path) -> None:
-        """``curve.npz`` with all of it, and ``curve.json`` with the means, into a folder."""
+        """``curve.npz`` with all of it, and :attr:`FILE_NAME` with the means, into a folder."""
         arrays = {
             name: getattr(self, name)
             for name in ("sizes", "lds", "mse", "variance", "nonzeros", "resampled")
@@ -112,13 +114,13 @@ class LearningCurve:
             "level": self.level,
         }
         text = json.dumps(summary, indent=2) + "\n"
-        (Path(folder) / "curve.json").write_text(text, encoding="utf-8")
+        (Path(folder) / self.FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "LearningCurve":
         """What :meth:`save` left."""
         try:
-            summary = json.loads((Path(folder) / "curve.json").read_text(encoding="utf-8"))
+            summary = json.loads((Path(folder) / cls.FILE_NAME).read_text(encoding="utf-8"))
             rest = {name: summary[name] for name in ("n_held_out", "correlation", "level")}
             with np.load(Path(folder) / "curve.npz") as file:
                 return cls(**dict(file), **rest)
@@ -216,7 +218,7 @@ def measure_learning_curve(
     config = config or FitConfig()
     check_correlation(correlation)
     rows = rows or split_rows(source)
-    sizes = _checked_sizes(sizes, len(rows.learnt))
+    sizes = checked_sizes(sizes, len(rows.learnt))
     targets = slice(*targets.indices(source.n_targets))
     plan = plan_prefixes(config, source, sizes[-1], targets.stop - targets.start)
     fits = PrefixFits(source, rows.learnt, rows.names, targets, plan, seed, progress)
@@ -300,7 +302,8 @@ class _Named:
         self.journal.put(self.prefix + step, arrays)
 
 
-def _checked_sizes(sizes: Sequence[int] | None, n: int) -> list[int]:
+def checked_sizes(sizes: Sequence[int] | None, n: int) -> list[int]:
+    """Ascending, the default ones if not given; UsageError where ``n`` models do not have them."""
     if sizes is None:
         return default_sizes(n)
     found = sorted({int(size) for size in sizes})

@@ -231,6 +231,12 @@ def extrapolate(
     return Extrapolation(fitted, again, int(n[-1]), float(np.sqrt((residuals**2).mean())), level)
 
 
+def next_goals(score: float) -> list[float]:
+    """The next two twentieths above a correlation that are below 1."""
+    reached = np.floor(score * 20)
+    return [float(step) / 20 for step in (reached + 1, reached + 2) if step < 20]
+
+
 def _drawn(residuals: Float64s, count: int, seed: int) -> Float64s:
     """``count`` draws (count, m) of residuals (m,) with random signs."""
     m = len(residuals)

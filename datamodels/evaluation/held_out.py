@@ -1,6 +1,7 @@
 """Reading what is to be scored, and the models it is scored on."""
 
 import warnings
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import InputError, UsageError
+from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.evaluation.repeats import average_repeats, read_mask_id
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
@@ -63,14 +64,26 @@ def describe_fit(datamodels: Datamodels, folder: Path) -> Scored:
 
 
 def read_scores(path: str | Path) -> Scored:
-    """An ``.npy`` array (n_train, n_targets) of any method's attribution scores."""
-    array = open_map(Path(path))
+    """An array (n_train, n_targets) of any method's attribution scores: an ``.npy`` file, or the
+    ``weight`` of an ``.npz`` file such as ``analysis.influence`` writes."""
+    array = _weight_of(Path(path)) if Path(path).suffix == ".npz" else open_map(Path(path))
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise InputError(
             f"{path} has shape {array.shape} and dtype {array.dtype}; scores are numbers of "
             "shape (n_train, n_targets)"
         )
     return Scored(array)
+
+
+def _weight_of(path: Path) -> NDArray[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            weight: NDArray[Any] = arrays["weight"]
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} does not exist") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no .npz file with an array weight: {error}") from None
+    return weight
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,12 @@ from datamodels.evaluation.curve_picture import draw_curve
 from datamodels.evaluation.curves import (
     CurveRows,
     LearningCurve,
+    checked_sizes,
     default_sizes,
     measure_learning_curve,
     split_rows,
 )
-from datamodels.evaluation.extrapolation import LAWS, Extrapolation
+from datamodels.evaluation.extrapolation import LAWS, Extrapolation, next_goals
 from datamodels.evaluation.measures import check_correlation
 from datamodels.evaluation.repeats import read_mask_id
 from datamodels.files import new_folder
@@ -28,6 +29,11 @@ from datamodels.optional import require_matplotlib
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.sources import target_range
+
+_LEGEND = (
+    "LDS: mean over targets; R2: of the variance of all outputs together, on the held-out models;\n"
+    "error: mean squared error there; weights: non-zero ones a target, on average"
+)
 
 
 def main() -> int:
@@ -44,6 +50,11 @@ def _measure(values: Values) -> None:
     if options["resamples"] < 1:
         raise UsageError(f"curve.resamples={options['resamples']} is out of range: at least 1")
     wanted = _numbers("goals", options["goals"], float)
+    if unreachable := [value for value in wanted if not 0 < value < 1]:
+        raise UsageError(
+            f"curve.goals holds {unreachable[0]:g}: an LDS is a correlation; name some above 0 and "
+            "below 1"
+        )
     config = _fit_config(options)
     dataset = RegressionDataset(options["data_path"], options["y_name"], options["x_name"])
     target_range(
@@ -52,6 +63,7 @@ def _measure(values: Values) -> None:
     ids = read_mask_id(options["data_path"], dataset, options["mask_id"])
     rows = split_rows(dataset, options["num_held_out"], ids)
     sizes = _numbers("sizes", options["sizes"], int) or default_sizes(len(rows.learnt))
+    _refuse_what_cannot_be_fitted(config, dataset, sizes, len(rows.learnt), _targets(options))
     out = Path(options["out"])
     asked = _asked(options, config, dataset, rows, sizes)
     with open_steps(out, asked) as journal, ProgressLine() as progress:
@@ -75,8 +87,19 @@ def _measure(values: Values) -> None:
             _save_asked(partial, asked, extrapolation)
             draw_curve(curve, extrapolation, partial / "curve.png")
     print(curve.table())
+    print(_LEGEND)
     _say(curve, extrapolation, wanted)
     print(f"wrote {out}")
+
+
+def _refuse_what_cannot_be_fitted(
+    config: FitConfig, dataset: RegressionDataset, sizes: list[int], n: int, targets: slice
+) -> None:
+    """What :func:`measure_learning_curve` would refuse, before a folder is made for it."""
+    from datamodels.evaluation.prefixes import plan_prefixes  # numba is slow to import
+
+    start, stop, _ = targets.indices(dataset.n_targets)
+    plan_prefixes(config, dataset, checked_sizes(sizes, n)[-1], stop - start)
 
 
 def _extrapolate(curve: LearningCurve, law: str) -> Extrapolation | None:
@@ -97,9 +120,7 @@ def _say(curve: LearningCurve, found: Extrapolation | None, wanted: list[float])
     )
     twice = 2 * found.n_last
     print(f"with {twice:,} models: LDS {found.at(twice)}")
-    # Without goals, the next two twentieths.
-    best = np.floor(curve.mean_lds[-1] * 20) / 20
-    for value in wanted or [round(best + 0.05, 2), round(best + 0.1, 2)]:
+    for value in wanted or next_goals(float(curve.mean_lds[-1])):
         print(found.say_needed(value))
 
 

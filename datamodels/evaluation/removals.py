@@ -36,6 +36,7 @@ def choose_removals(
     methods: Sequence[str],
     candidates: NDArray[np.bool_],
     features: Features | None = None,
+    n_outputs: int | None = None,
     seed: int = 0,
 ) -> list[Removal]:
     """For every target and method the first k examples in the method's order, for every k.
@@ -53,13 +54,17 @@ def choose_removals(
         sizes: the numbers k.
         candidates: (n_train,), examples that may be removed.
         features: arrays (n_train, ...) and (n_outputs, ...); needed for ``nearest``.
+        n_outputs: of the store; None: as many as there are targets.
 
     Raises:
         UsageError: an unknown method, a k below 1 or above the number of candidates, or no
             features for ``nearest``. InputError: features that do not fit.
     """
     _check_choice(sizes, methods, int(candidates.sum()), features)
-    distances = _Distances(features, len(weight)) if "nearest" in methods and features else None
+    n_outputs = len(columns) if n_outputs is None else n_outputs
+    distances = (
+        _Distances(features, len(weight), n_outputs) if "nearest" in methods and features else None
+    )
 
     def order_of(method: str, target: int) -> NDArray[np.int64]:
         largest = max(sizes)
@@ -98,23 +103,19 @@ def _removals(
 class _Distances:
     """Squared Euclidean distances from test examples to all training examples."""
 
-    def __init__(self, features: Features, n_train: int) -> None:
+    def __init__(self, features: Features, n_train: int, n_outputs: int) -> None:
         train, test = (_flat(array) for array in features)
-        if len(train) != n_train or train.shape[1] != test.shape[1]:
+        if (len(train), len(test)) != (n_train, n_outputs) or train.shape[1] != test.shape[1]:
             raise InputError(
                 f"features of shape {features[0].shape} for training and {features[1].shape} for "
-                f"test examples: expected ({n_train}, ...) and as many values a test example"
+                f"test examples: expected ({n_train}, ...), and ({n_outputs}, ...) of the same "
+                "size, a row for every output of the store"
             )
         self._train, self._test = train, test
         self._squares = np.einsum("ij,ij->i", train, train)
 
     def to(self, column: int) -> NDArray[np.float64]:
         """(n_train,), less what is the same for all."""
-        if column >= len(self._test):
-            raise InputError(
-                f"there are features of {len(self._test)} test examples, and none of output "
-                f"{column}: give a row for every output of the store"
-            )
         distances: NDArray[np.float64] = self._squares - 2 * (self._train @ self._test[column])
         return distances
 

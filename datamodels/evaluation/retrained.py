@@ -91,15 +91,17 @@ def _report(plan: RetrainingPlan, changes: RetrainedChanges, agreements: list[Ag
 
 
 def _sizes(plan: RetrainingPlan, changes: RetrainedChanges) -> str:
-    """Mean changes by method and number of examples asked for."""
+    """Mean changes by method and number of examples asked for, of which there may be fewer."""
     kinds = [(removal.method, removal.k) for removal in plan.removals]
-    rows = [["removed", "k", "removals", "predicted", "actual", "flipped"]]
+    counts = np.array([len(removal.examples) for removal in plan.removals])
+    rows = [["removed", "k", "in fact", "removals", "predicted", "actual", "flipped"]]
     methods = list(dict.fromkeys(removal.method for removal in plan.removals))
     for kind in sorted(set(kinds), key=lambda kind: (methods.index(kind[0]), kind[1])):
         own = np.array([each == kind for each in kinds])
         rows.append(
-            [kind[0], str(kind[1]), str(own.sum()), f"{changes.predicted[own].mean():.3f}",
-             f"{changes.actual[own].mean():.3f}", f"{changes.flipped[own].mean():.0%}"]
+            [kind[0], str(kind[1]), f"{counts[own].mean():.1f}", str(own.sum()),
+             f"{changes.predicted[own].mean():.3f}", f"{changes.actual[own].mean():.3f}",
+             f"{changes.flipped[own].mean():.0%}"]
         )  # fmt: skip
     return as_table(rows)
 

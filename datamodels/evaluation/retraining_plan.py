@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.errors import DatamodelsError, InputError, MissingFileError, UsageError
 from datamodels.evaluation.fitted_source import FittedSource
 from datamodels.evaluation.removals import Removal
 from datamodels.training.masks import subset_masks
@@ -85,13 +85,17 @@ def prepare_retrainings(
 ) -> RetrainingPlan:
     """Make a store for the retrainings, with their plan, at ``folder``.
 
-    Its arrays are those of the store that the datamodels were fitted on. Raises UsageError where
-    there is nothing to remove or ``controls`` is below 1, ExistsError where ``folder`` exists.
+    Its arrays are those of the store that the datamodels were fitted on. Raises DatamodelsError
+    where there is nothing to remove, UsageError where ``controls`` is below 1, ExistsError where
+    ``folder`` exists.
     """
     if controls < 1:
         raise UsageError(f"controls={controls} must be at least 1")
     if not removals:
-        raise UsageError("there is nothing to remove: no target has such training examples")
+        raise DatamodelsError(
+            "there is nothing to remove: none of these targets has such training examples; name "
+            "other targets, or other methods"
+        )
     plan = RetrainingPlan(
         kind,
         source.x_name,

@@ -87,7 +87,7 @@ def _find(values: Values) -> None:
                 name: given[name] for name in ("datamodels", "alpha", "base", "seed", "safety")
             },
         )
-        print(f"\n{what_to_do(plan, given['plan'])}")
+        print(f"\n{what_to_do(plan, given['plan'], source.store.layout)}")
 
 
 def _supports(source: FittedSource, given: Values, base: NDArray[np.bool_] | None) -> _Found:
@@ -179,7 +179,9 @@ def _report(found: _Found, given: Values, from_base: bool) -> str:
         ]  # fmt: skip
         lines += ["", as_table(rows)]
     if len(order) < len(found.targets):
-        lines.append(f"and {len(found.targets) - len(order)} more; all are in --support.out")
+        where = "all are in" if given["out"] is not None else "--support.out=FILE.npz keeps all"
+        named = f" {given['out']}" if given["out"] is not None else ""
+        lines.append(f"and {len(found.targets) - len(order)} more; {where}{named}")
     return "\n".join(lines)
 
 
@@ -188,7 +190,7 @@ def _summary(name: str, support: DataSupport) -> str:
     sizes = support.size[support.flippable]
     none = len(support.size) - below - len(sizes)
     quartiles = (
-        ": {:.0f} examples at the median, {:.0f} to {:.0f} for the middle half".format(
+        ", of {:.0f} (median; middle half {:.0f} to {:.0f}) training examples".format(
             *np.quantile(sizes, [0.5, 0.25, 0.75])
         )
         if len(sizes)

@@ -133,7 +133,11 @@ def test_leakage_lists_the_planted_pair(run, call, folder):
     assert (line["example"], line["target"]) == ("20", "5")
     assert float(line["expected"]) < 0.001
     assert "1 pairs so large that fewer than 0.001" in result.stdout
-    assert len(call("analysis.leakage", *options, "--leakage.n=7").stdout.splitlines()) == 9
+    listed = call("analysis.leakage", *options, "--leakage.n=7").stdout
+    assert len(listed.partition("excess:")[0].splitlines()) == 9
+    with_own = call("analysis.leakage", "--leakage.datamodels=own.pt")
+    assert "of an example with itself" in with_own.stderr
+    assert "of an example with itself" not in call("analysis.leakage", *options).stderr
     assert_fails(call("analysis.leakage", *options, "--leakage.n=0"), 2, "n=0")
     assert_fails(call("analysis.leakage", *options, "--leakage.expected=0"), 2, "expected=0")
     assert_fails(call("analysis.leakage", *options, "--leakage.out=pairs.csv"), 1, "exists")

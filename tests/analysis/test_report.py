@@ -115,7 +115,7 @@ def test_it_says_whether_the_models_took_part_in_the_fit(tmp_path, run):
     assert "10 that took no part in the fit" in page("unseen", of_fit)
     with pytest.warns(UserWarning, match="5 of the 10 rows took part"):
         some = page("some", of_fit | {"rows": "45-54"})
-    assert "10 of whose trainings 5 took part in the fit" in some
+    assert "10 5 of them took part in the fit" in some
     assert "the scores are too good" in some
     unknown = page("unknown", study.options())
     assert "that took no part" not in unknown
@@ -168,19 +168,24 @@ def test_clusters_are_those_of_their_folder(study, tmp_path, run):
     clusters = np.load(tmp_path / "clusters" / "components.npz")["clusters"]
     assert np.array_equal(shown.examples.cluster, clusters)
     assert [cluster.size for cluster in shown.clusters] == np.bincount(clusters).tolist()
+    assert len(shown.components) == 10  # as many as the command makes, and not as the report
+    first = re.search(r"component 0:.*?low +(\d+)", made.stdout, re.DOTALL)[1]
+    assert shown.components[0].low[0] == int(first)
 
 
 @pytest.mark.parametrize(
     ("change", "needle"),
     [
-        ({"members": np.array("targets")}, "clusters of 48 targets; these datamodels have 48"),
-        ({"clusters": np.zeros(9, int)}, "clusters of 9 training examples"),
+        ({"members": np.array("targets")}, "clusters of 48 targets by 30 weights"),
+        ({"clusters": np.zeros(9, int)}, "clusters of 9 training examples by 30 weights"),
+        ({"directions": np.zeros((31, 2))}, "clusters of 48 training examples by 31 weights"),
         (None, "is no file of clusters"),
     ],
 )
 def test_clusters_of_something_else_are_refused(study, tmp_path, change, needle):
     file = tmp_path / "components.npz"
     arrays = {"clusters": np.zeros(48, int), "scores": np.zeros((48, 2)),
+              "directions": np.zeros((30, 2)), "explained": np.zeros(2),
               "members": np.array("training examples")}  # fmt: skip
     np.savez(file, **(arrays | (change or {})))
     if change is None:
@@ -253,7 +258,7 @@ def test_renderers_may_give_pictures_text_and_html(study, tmp_path, monkeypatch)
         ({"renderer": "nomodule"}, "module:function"),
         ({"renderer": "nosuchmodule:show"}, "nosuchmodule"),
         ({"k": 0}, "report.k=0"),
-        ({"targets": "30"}, "targets are 0 to 29"),
+        ({"targets": "30"}, "it has targets 0 to 29"),
         ({"cmap": "nosuch"}, "colour maps"),
     ],
 )
@@ -354,8 +359,19 @@ def test_a_learning_curve_is_shown_with_what_was_fitted(study, tmp_path, run):
     assert list(shown.curve.n_models) == [10, 20, 40]
     assert "difference" in shown.curve.sentences[0]
     assert "curve" not in shown.remedies
+    models = Datamodels.load(study.options()["datamodels"])
+    of_others = tmp_path / "some.pt"
+    Datamodels(models.weight[:, :9], models.bias[:9], models.lam[:9]).save(of_others)
+    options = {"store": study.options()["store"], "datamodels": str(of_others),
+               "curve": str(tmp_path / "curve")}  # fmt: skip
+    with pytest.raises(InputError, match=r"a curve of 30 targets of margins.* have 9 of"):
+        gather_report(ReportOptions(**options))
 
 
 def test_a_folder_without_a_curve_is_refused(study, tmp_path):
+    options = ReportOptions(**study.options(curve=str(tmp_path)))
+    with pytest.raises(DatamodelsError, match=r"does not exist; --report\.curve names a folder"):
+        gather_report(options)
+    (tmp_path / "curve.json").write_text("{}")
     with pytest.raises(InputError, match="no learning curve"):
-        gather_report(ReportOptions(**study.options(curve=str(tmp_path))))
+        gather_report(options)

@@ -105,8 +105,13 @@ def test_command_writes_the_curve_and_goes_on_after_a_stop(run, tmp_path):
     process.wait()
     assert done.exists()
     assert not (tmp_path / "again").exists()
+    unable = run("evaluation.learning_curve", *options, "--curve.out=c", "--curve.engine=saga")
+    assert_fails(unable, 2, "saga")
+    assert not (tmp_path / "c.unfinished").exists()  # which would stand in the way of another call
+    assert_fails(run("evaluation.learning_curve", *options, "--curve.out=c", "--curve.goals=1.2"),
+                 2, "goals holds 1.2")  # fmt: skip
     other = run("evaluation.learning_curve", *options, "--curve.out=again", "--curve.seed=1")
-    assert_fails(other, 1, "unfinished curve of seed=0, not seed=1")
+    assert_fails(other, 1, "unfinished curve of seed=0, not 1;")
     with np.load(done) as file:
         step = dict(file)
     np.savez(done, **{**step, "nonzeros": np.array(-7.0)})  # to tell it from one made anew

@@ -17,6 +17,7 @@ def chosen(**options):
         "methods": METHODS,
         "candidates": np.ones(N, bool),
         "features": FEATURES,
+        "n_outputs": T + 2,
     } | options
     return choose_removals(WEIGHT, COLUMNS, [0, 3], **given)
 
@@ -84,7 +85,8 @@ def test_where_there_are_no_more_the_same_set_is_not_removed_twice():
         ({"features": None}, "nearest needs features"),
         ({"features": (FEATURES[0][1:], FEATURES[1])}, "expected"),
         ({"features": (FEATURES[0], FEATURES[1][:, :2])}, "expected"),
-        ({"features": (FEATURES[0], FEATURES[1][:3])}, "none of output 4"),
+        ({"features": (FEATURES[0], FEATURES[1][:3])}, "a row for every output"),
+        ({"features": (FEATURES[0], FEATURES[0])}, "a row for every output"),
         ({"features": (FEATURES[0][:, 0, 0], FEATURES[1])}, "a row an example"),
     ],
 )

@@ -23,6 +23,8 @@ from datamodels.regression.result import Datamodels
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+Floats64 = NDArray[np.float64]
+
 _COMPONENTS: Final = 8
 _CLUSTERS: Final = 10
 _MEMBERS: Final = 24  # of a cluster
@@ -38,15 +40,18 @@ def find_components(weights: "csr_array", k: int) -> list[ReportComponent]:
     if n < 1:
         return []
     found = principal_components(weights.T, n, normalize=True)
+    return describe_components(found.scores, found.directions, found.explained, k)
+
+
+def describe_components(
+    scores: Floats64, directions: Floats64, explained: Floats64, k: int
+) -> list[ReportComponent]:
+    """At most ``k`` training examples, by ``scores`` (n_train, c), and targets, by ``directions``
+    (n_targets, c), at each end of each component."""
     shown = []
-    for c in range(n):
-        examples, targets = ends(found.scores[:, c], k), ends(found.directions[:, c], k)
-        shown.append(
-            ReportComponent(
-                float(found.explained[c]),
-                *(_int32(part) for part in (*examples, *targets)),
-            )
-        )
+    for c, share in enumerate(explained):
+        parts = (*ends(scores[:, c], k), *ends(directions[:, c], k))
+        shown.append(ReportComponent(float(share), *(_int32(part) for part in parts)))
     return shown
 
 
@@ -90,11 +95,13 @@ def find_mislabelled(own: Datamodels | None, test: Datamodels | None) -> RankedE
 
 
 def find_leaks(datamodels: Datamodels, *, own: bool) -> RankedPairs | None:
-    """Pairs of unusually large weights, of examples with themselves too if ``own``; None where
-    there are no weights."""
+    """Pairs of weights so large that fewer than one such was expected by chance, of examples with
+    themselves too if ``own``; None where there is none."""
     try:
-        found = rank_leaks(datamodels, own=own).first(_RANKED)
+        found = rank_leaks(datamodels, own=own).up_to(1).first(_RANKED)
     except InputError:  # all weights are zero
+        return None
+    if not len(found):
         return None
     columns: dict[str, NDArray[Any]] = {
         "weight": found.weights,

@@ -35,6 +35,7 @@ from datamodels.analysis.reporting.held_out_models import (
 from datamodels.analysis.reporting.learning_curve_files import read_curve
 from datamodels.analysis.reporting.provenance import describe_fit, describe_store
 from datamodels.analysis.reporting.rendering import Appearance, import_renderer
+from datamodels.analysis.reporting.sprites import check_colour_map
 from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.held_out import NothingHeldOutError, read_held_out
@@ -76,6 +77,7 @@ class ReportOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.k <= _MAX_K:
             raise UsageError(f"report.k={self.k} is out of range: it must be 1 to {_MAX_K}")
+        check_colour_map(self.cmap)
 
 
 @dataclass(frozen=True)
@@ -126,24 +128,23 @@ def gather_report(options: ReportOptions) -> ReportContent:
     test_images = read_images(options.test_images, models.n_targets, "--report.test_images")
     own = None if options.own is None else Datamodels.load(options.own)
     chosen = _chosen_targets(options.targets, models)
-    curve = None if options.curve is None else read_curve(options.curve)
-    clustered = None
-    if options.clusters is not None:
-        ready = read_clusters(options.clusters, models.n_train_examples)
-        clustered = findings.describe_clusters(*ready, names)
+    curve = None
+    if options.curve is not None:
+        y_name = options.y_name or describe_weights(models, Path(options.datamodels).parent).y_name
+        curve = read_curve(options.curve, y_name, models.n_targets)
 
     weights = sparse_weights(models)
     if options.exclude_own:
         weights, own = without_own(weights), own or models
-    has_many = weights.nnz > 0 and min(weights.shape) > 2
-    if clustered is None and has_many:
-        clustered = findings.find_clusters(weights, names)
+    components, clustered = _subpopulations(options, weights, names)
     found = _Findings(
-        components=findings.find_components(weights, options.k) if has_many else [],
+        components=components,
         clustered=clustered,
         mislabelled=findings.find_mislabelled(own, None if own is models else models),
         leaks=findings.find_leaks(models, own=not options.exclude_own),
     )
+    if options.targets is None:
+        chosen = np.union1d(chosen, np.array(sorted(found.targets()), np.int32)).astype(np.int32)
     judged, why_not = _judge(options, models)
     targets = _targets(models, weights, judged, chosen, test_names, options.k)
     detailed = _detailed(weights, targets, found)
@@ -151,7 +152,7 @@ def gather_report(options: ReportOptions) -> ReportContent:
     shown = {*chosen.tolist(), *found.targets(), *_members(examples.targets)}
     remedies = _remedies(options, why_not, found)
     return ReportContent(
-        title=options.title or f"Datamodels of {Path(options.store).resolve().name}",
+        title=options.title or _title(options, models),
         made=f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, "
         f"datamodels {package.__version__}",
         facts=_facts(options, models),
@@ -173,6 +174,11 @@ def gather_report(options: ReportOptions) -> ReportContent:
         leaks=found.leaks,
         remedies=remedies,
     )
+
+
+def _title(options: ReportOptions, models: Datamodels) -> str:
+    y_name = options.y_name or describe_weights(models, Path(options.datamodels).parent).y_name
+    return f"Datamodels of {y_name or 'outputs'} in {Path(options.store).resolve().name}"
 
 
 def _read_names(
@@ -216,12 +222,28 @@ def _named(
 def _chosen_targets(text: str | None, models: Datamodels) -> Int32s:
     if text is None:
         return np.arange(min(_TARGETS, models.n_targets), dtype=np.int32)
-    last = models.n_targets - 1
     try:
-        wanted = parse_indices(text, models.n_targets, "these datamodels")
+        wanted = parse_indices(text, models.n_targets, "these datamodels", noun="target")
     except UsageError as error:
-        raise UsageError(f"--report.targets={text}: {error} (targets are 0 to {last})") from None
+        raise UsageError(f"--report.targets={text}: {error}") from None
     return np.array(sorted(wanted), np.int32)
+
+
+def _subpopulations(
+    options: ReportOptions, weights: "csr_array", names: Sequence[str] | None
+) -> tuple[list[ReportComponent], tuple[Int32s, list[ReportCluster]] | None]:
+    """Components, and clusters where there are any: those of a folder, or found here."""
+    if options.clusters is not None:
+        ready = read_clusters(options.clusters, weights.shape[1], weights.shape[0])
+        return (
+            findings.describe_components(
+                ready.scores, ready.directions, ready.explained, options.k
+            ),
+            findings.describe_clusters(ready.clusters, ready.scores, names),
+        )
+    if not weights.nnz or min(weights.shape) <= 2:
+        return [], None
+    return findings.find_components(weights, options.k), findings.find_clusters(weights, names)
 
 
 def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, str]:
@@ -364,5 +386,9 @@ def _remedies(options: ReportOptions, why_not: str, found: _Findings) -> Mapping
             "--report.clusters=DIR."
         )
     if found.leaks is None:
-        remedies["leaks"] = "Leaks cannot be looked for: all weights are zero."
+        remedies["leaks"] = (
+            "No pair stands out: no weight is so far beyond its target's others that fewer than "
+            "one like it was expected by chance. python -m datamodels.analysis.leakage "
+            "--leakage.n=20 lists the largest all the same."
+        )
     return remedies

@@ -1,21 +1,37 @@
 """The learning curve in a folder, as the report shows it."""
 
 import json
-import math
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from datamodels.analysis.reporting.content import ReportCurve
-from datamodels.errors import DatamodelsError
+from datamodels.errors import DatamodelsError, InputError, MissingFileError
 from datamodels.evaluation.curves import LearningCurve
-from datamodels.evaluation.extrapolation import Extrapolation
+from datamodels.evaluation.extrapolation import Extrapolation, next_goals
 
 _FORECAST: Final = (1.25, 1.5, 1.75, 2.0)  # times the models that there are
 
 
-def read_curve(folder: str) -> ReportCurve:
-    """What ``python -m datamodels.evaluation.learning_curve`` wrote; InputError where it is not."""
+def read_curve(folder: str, y_name: str | None, n_targets: int) -> ReportCurve:
+    """What ``python -m datamodels.evaluation.learning_curve`` wrote of the ``n_targets`` outputs
+    ``y_name`` (None: it is not known which).
+
+    MissingFileError where there is none; InputError where it is another file, or of other outputs.
+    """
+    if not (Path(folder) / LearningCurve.FILE_NAME).exists():
+        raise MissingFileError(
+            f"{Path(folder) / LearningCurve.FILE_NAME} does not exist; --report.curve names a "
+            "folder that python -m datamodels.evaluation.learning_curve wrote"
+        )
     curve = LearningCurve.load(folder)
+    asked = _asked(folder)
+    of = asked.get("y_name")
+    if curve.lds.shape[1] != n_targets or (of and y_name and of != y_name):
+        raise InputError(
+            f"{folder} holds a curve of {curve.lds.shape[1]} targets of {of or 'unknown outputs'}, "
+            f"and these datamodels have {n_targets} of {y_name or 'unknown outputs'}: make a curve "
+            "of the same"
+        )
     try:
         found = curve.extrapolate()
     except DatamodelsError:  # too few sizes
@@ -28,17 +44,23 @@ def read_curve(folder: str) -> ReportCurve:
         high=intervals[:, 1].tolist(),
         error=(1 - curve.r2).tolist(),
         forecast=[] if found is None else [_forecast(found, times) for times in _FORECAST],
-        sentences=[_how(folder, curve), *([] if found is None else _sentences(curve, found))],
+        sentences=[_how(asked, curve), *([] if found is None else _sentences(curve, found))],
     )
 
 
-def _how(folder: str, curve: LearningCurve) -> str:
-    """What was fitted, which may be something else than the datamodels of the report."""
+def _asked(folder: str) -> dict[str, Any]:
+    """The options of the command; none where it was made from Python."""
     try:
         asked = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        estimator = str(asked["fit"]["estimator"])
-    except (OSError, ValueError, KeyError, TypeError):
-        estimator = "datamodels"
+    except (OSError, ValueError):
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
+def _how(asked: dict[str, Any], curve: LearningCurve) -> str:
+    """What was fitted, which may be another estimator than that of the report's datamodels."""
+    fit = asked.get("fit")
+    estimator = fit.get("estimator", "datamodels") if isinstance(fit, dict) else "datamodels"
     return f"Fits of {estimator} to the first models, scored on {curve.n_held_out:,} others."
 
 
@@ -49,10 +71,11 @@ def _forecast(found: Extrapolation, times: float) -> tuple[int, float, float, fl
 
 
 def _sentences(curve: LearningCurve, found: Extrapolation) -> list[str]:
-    best = math.floor(curve.mean_lds[-1] * 20) / 20
-    goals = [found.say_needed(round(best + more, 2)) for more in (0.05, 0.1)]
-    return [
+    goals = [found.say_needed(goal) for goal in next_goals(float(curve.mean_lds[-1]))]
+    sentences = [
         f"The dashed line is the {found.fitted.law.name} law, {found.fitted.law.words}, fitted to "
         f"the points; its limit is LDS {found.limit}.",
-        "; ".join([goals[0][0].upper() + goals[0][1:], *goals[1:]]) + ".",
     ]
+    if goals:
+        sentences.append("; ".join([goals[0][0].upper() + goals[0][1:], *goals[1:]]) + ".")
+    return sentences

@@ -51,7 +51,7 @@ def _held_out_words(score: ReportScore | None) -> str:
     if score is None or score.n_fitted is None:
         return "if the fit did not use them, which is not known"
     if score.n_fitted:
-        return f"of whose trainings {score.n_fitted:,} took part in the fit"
+        return f"{score.n_fitted:,} of them took part in the fit"
     return "that took no part in the fit"
 
 

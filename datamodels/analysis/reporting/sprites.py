@@ -86,6 +86,11 @@ def _value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
+def check_colour_map(cmap: str) -> None:
+    """UsageError where matplotlib has no such map; of "gray" and "gray_r" it is not asked."""
+    _shades(cmap)
+
+
 def _shades(cmap: str) -> Callable[[Pixels], Pixels]:
     """What becomes of grey levels."""
     if cmap == "gray":

@@ -83,7 +83,7 @@ function remarks(example, cluster) {
   if (rank >= 0) found.push(el("li", {}, el("a", {href: "#mislabelled"}, `${rank + 1} on the list of likely wrong labels`)));
   const leak = report.leaks ? report.leaks.examples.indexOf(example) : -1;
   if (leak >= 0) found.push(el("li", {}, el("a", {href: "#leaks"}, `${leak + 1} on the list of likely leaks`)));
-  if (cluster && cluster[example] >= 0) found.push(el("li", {}, el("a", {href: "#components"}, `cluster ${cluster[example] + 1}`)));
+  if (cluster && cluster[example] >= 0) found.push(el("li", {}, el("a", {href: "#components"}, `cluster ${cluster[example]}`)));
   return found.length ? el("ul", {class: "chips"}, found) : null;
 }
 

@@ -15,8 +15,10 @@ function hasPictures(part) {
   return set.tiles.size > 0 || Object.keys(set.texts).length > 0 || Object.keys(set.html).length > 0;
 }
 
-// A square of `size` pixels that shows an example. `alt` is "" where a caption says the same.
+// A square of `size` pixels that shows an example; nothing where no example of the part has a picture.
+// `alt` is "" where a caption says the same.
 function picture(part, index, size, alt) {
+  if (!hasPictures(part)) return null;
   const set = pictureSets[part];
   if (set.tiles.has(index)) return tilePicture(set, set.tiles.get(index), size, alt);
   const style = `width:${size}px;height:${size}px`;

@@ -31,6 +31,13 @@ const EXAMPLE_COLUMNS = {
   largest: {title: "Largest", hint: "size of its largest weight", format: formatNumber},
 };
 
+// What the columns mean, for those who cannot hover over their heads.
+function meanings(columns, known) {
+  const rows = Object.entries(known).filter(([key]) => key in columns);
+  return el("details", {class: "meanings"}, el("summary", {}, "What the columns mean"),
+    el("dl", {}, rows.flatMap(([, {title, hint}]) => [el("dt", {}, title), el("dd", {}, hint)])));
+}
+
 function numberColumns(columns, known) {
   return Object.entries(known).filter(([key]) => key in columns).map(([key, {title, hint, format}]) => {
     const values = columns[key];
@@ -57,6 +64,7 @@ function targetsSection(state) {
   return [
     heading("Targets"),
     el("p", {class: "explain"}, "Each target is one output, such as the margin of a test example, and has a linear model of its own. ", some),
+    meanings(columns, TARGET_COLUMNS),
     ...sortableTable({
       section: "targets", title: "Targets", noun: "target", columns: all, count: index.length, sort: "number", down: false,
       number: (i) => index[i], href: (i) => `#target=${index[i]}`, text: names ? (i) => names[i] : null,
@@ -70,10 +78,11 @@ function examplesSection(state) {
   if (hasPictures("train")) all.push(pictureColumn("train", (i) => i));
   if (names) all.push(labelColumn((i) => names[i]));
   all.push(...numberColumns(columns, EXAMPLE_COLUMNS));
-  if (cluster) all.push({key: "cluster", title: "Cluster", value: (i) => (cluster[i] < 0 ? NaN : cluster[i] + 1), cell: (i) => (cluster[i] < 0 ? "–" : cluster[i] + 1)});
+  if (cluster) all.push({key: "cluster", title: "Cluster", value: (i) => (cluster[i] < 0 ? NaN : cluster[i]), cell: (i) => (cluster[i] < 0 ? "–" : cluster[i])});
   return [
     heading("Training examples"),
     el("p", {class: "explain"}, "What each training example does to all targets together, in units of the output."),
+    meanings(columns, EXAMPLE_COLUMNS),
     ...sortableTable({
       section: "examples", title: "Training examples", noun: "training example", columns: all, count: exampleCount,
       sort: "largest", down: true, number: (i) => i, href: (i) => pageOf("train", i), text: names ? (i) => names[i] : null,
@@ -103,14 +112,14 @@ function componentPart(component, i) {
     el("h3", {}, title), tiles("train", examples, {size: 52}),
     el("h3", {}, "Targets it raises"), tiles("test", targets, {size: 52}));
   return el("section", {class: "component"},
-    el("h2", {}, `Component ${i + 1} `, el("span", {class: "quiet"}, `${formatPercent(component.explained)} of the variance`)),
-    el("div", {class: "two"}, end("One end", component.high, component.high_targets), end("The other end", component.low, component.low_targets)));
+    el("h2", {}, `Component ${i} `, el("span", {class: "quiet"}, `${formatPercent(component.explained)} of the variance`)),
+    el("div", {class: "two"}, end("One end", component.low, component.low_targets), end("The other end", component.high, component.high_targets)));
 }
 
 function clusterPart(cluster, i) {
   const labels = cluster.labels.map(([label, count]) => el("li", {}, `${label} × ${formatCount(count)}`));
   return el("section", {class: "component"},
-    el("h3", {}, `Cluster ${i + 1}: ${plural(cluster.size, "training example")}`),
+    el("h3", {}, `Cluster ${i}: ${plural(cluster.size, "training example")}`),
     labels.length ? el("ul", {class: "chips", "aria-label": "Commonest labels"}, labels) : null,
     tiles("train", cluster.members, {size: 52}));
 }
@@ -151,14 +160,14 @@ function leaksSection(state) {
   ];
   if (hasPictures("test")) all.push(pictureColumn("test", (i) => targets[i]));
   if (report.targets.names) all.push({...labelColumn((i) => targetName(targets[i]) ?? ""), key: "target-label"});
-  all.push({key: "example", title: "Training example", words: true, value: (i) => examples[i], cell: (i) => linkTo("train", examples[i])});
+  all.push({key: "example", title: "Example", words: true, value: (i) => examples[i], cell: (i) => linkTo("train", examples[i])});
   if (hasPictures("train")) all.push({...pictureColumn("train", (i) => examples[i]), key: "example-picture"});
   if (report.examples.names) all.push({...labelColumn((i) => exampleName(examples[i]), "Its label"), key: "example-label"});
   all.push(...figureColumns(columns));
   const text = (i) => `${targetName(targets[i]) ?? ""} ${exampleName(examples[i]) ?? ""}`;
   return [
     ...parts,
-    el("p", {class: "explain"}, "Pairs of a target and a training example whose weight is far beyond the target's others: copies and near-duplicates come first."),
+    el("p", {class: "explain"}, "Pairs of a target and a training example whose weight is so far beyond the target's others that fewer than one such pair was expected by chance: copies and near-duplicates come first."),
     el("p", {class: "explain"}, note),
     ...sortableTable({
       section: "leaks", title: "Likely leaks", noun: "pair", columns: all, count: examples.length, sort: "rank", down: false,
