@@ -117,11 +117,18 @@ def _whole(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
             faults.append(str(error))
     elif zipfile.is_zipfile(final):
         faults += list(_archive_faults(final, reading))
-    else:  # torch.save wrote no archives before 1.6, and nothing else has checksums
-        remarks.append(
-            f"{final} is no archive of torch.save: cut short, or written by an old torch"
+    elif _first_byte(final) == _PICKLE:
+        remarks.append(f"{final} is of the kind that torch saved before 1.6, without checksums")
+    else:
+        faults.append(
+            f"{final} is no file of torch.save, or cut short. Remove it and download it again"
         )
     return Checked(published.key, "all", size, tuple(faults), tuple(filter(None, remarks)))
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def _archive_faults(path: Path, reading: _Reading) -> Iterator[str]:
