@@ -11,14 +11,29 @@ from datamodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from datamodels.published.catalogue import PublishedFile, find, published_files
+    from datamodels.published.loading import load
+    from datamodels.published.margins import margins_from_logits
+    from datamodels.published.view import open_view, refresh_views
 
-__all__ = ["PublishedFile", "find", "published_files"]
+__all__ = [
+    "PublishedFile",
+    "find",
+    "load",
+    "margins_from_logits",
+    "open_view",
+    "published_files",
+    "refresh_views",
+]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "PublishedFile": "datamodels.published.catalogue",
         "find": "datamodels.published.catalogue",
+        "load": "datamodels.published.loading",
+        "margins_from_logits": "datamodels.published.margins",
+        "open_view": "datamodels.published.view",
         "published_files": "datamodels.published.catalogue",
+        "refresh_views": "datamodels.published.view",
     },
 )
