@@ -83,8 +83,23 @@ PUBLISHED_CHECK = Command(
     aliases={"json": "check.json"},
 )
 
+PUBLISHED_VIEW = Command(
+    "datamodels.published view",
+    "show downloaded files as stores that are only to be read, e.g. DIR/cifar/50pct",
+    (
+        OptionSection(
+            "view",
+            "what to show",
+            (Option("root", "path", "folder of published files", required=True),),
+        ),
+    ),
+    strict=True,
+    positional="view.root",
+)
+
 PUBLISHED_COMMANDS = (
     PUBLISHED_LIST,
     PUBLISHED_DOWNLOAD,
     PUBLISHED_CHECK,
+    PUBLISHED_VIEW,
 )

@@ -13,8 +13,8 @@ _HOMES = {
     "list": "datamodels.published.listing",
     "download": "datamodels.published.download",
     "check": "datamodels.published.check",
-    "view": "datamodels.published.view",
-    "units": "datamodels.published.units",
+    "view": "datamodels.published.view_command",
+    "units": "datamodels.published.units_command",
 }
 
 

@@ -6,7 +6,8 @@ terminal; ``--yes`` is the answer of scripts.
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from datamodels.cli.published import PUBLISHED_DOWNLOAD
 from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import missing_folders
-from datamodels.published.catalogue import USD_PER_GIB
+from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
+from datamodels.published.layout import PublishedLayout
 from datamodels.published.partial_file import Source
 from datamodels.published.plan import Item, Plan, make_plan
 from datamodels.published.retries import persistently
@@ -23,6 +25,7 @@ from datamodels.published.s3 import Bucket
 from datamodels.published.selection import Rows, select
 from datamodels.published.tables import columns, cost_text, rows_text, size_text
 from datamodels.published.transfer import Transfer
+from datamodels.published.view import refresh_views
 
 _LIMITS = {"workers": (1, 256), "chunk_mib": (1, 4096), "retries": (0, 1000)}
 _NO_ANSWER = "this costs money, and there is no terminal to ask on: add --yes. Nothing was fetched"
@@ -60,16 +63,16 @@ def _download(values: Values) -> int:
         check_space(plan.size, root)
         if plan.size and not options["yes"]:
             _ask(may_ask)
-        _fetch(bucket(), plan, options)
+        _fetch(bucket(), plan, root, options)
     elif plan.complete:
-        print(f"nothing is missing: all {len(plan.complete)} files asked for are in {root}")
-    refresh = _refresh_views()
-    if refresh is not None and (plan.items or plan.complete):
-        refresh(root)
-    return 0 if plan.items or plan.complete else 1
+        print(f"nothing is missing: all that was asked for is in {root}")
+    if not plan.items and not plan.complete:
+        return 1
+    show_views(root, files)
+    return 0
 
 
-def _fetch(bucket: Bucket, plan: Plan, options: Values) -> None:
+def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
     transfer = Transfer(
         bucket,
         plan,
@@ -83,9 +86,9 @@ def _fetch(bucket: Bucket, plan: Plan, options: Values) -> None:
     except BaseException:
         came = size_text(transfer.received)
         print(f"{came} came and are kept; the same command goes on from there", file=sys.stderr)
+        with suppress(DatamodelsError, OSError):  # files that got their names meanwhile
+            refresh_views(root)
         raise
-    for difference in transfer.differences:
-        warn(difference)
     print(f"fetched {size_text(transfer.received)}")
 
 
@@ -132,12 +135,14 @@ def _ask(may_ask: bool) -> None:
         raise DatamodelsError("nothing was fetched, as you said")
 
 
-def _refresh_views() -> Callable[[Path], object] | None:
-    try:
-        from datamodels.published.view import refresh_views
-    except ImportError:
-        return None
-    return refresh_views
+def show_views(root: Path, files: Iterable[PublishedFile]) -> None:
+    """Bring the views of ``root`` up to date, and tell of those that show ``files``."""
+    touched = {PublishedLayout(root).view(file.dataset, file.alpha) for file in files}
+    for view in refresh_views(root):
+        if view.path in touched:
+            print(f"as a store: {view}")
+            for remark in view.remarks:
+                warn(remark)
 
 
 def _check_limits(options: Values) -> None:

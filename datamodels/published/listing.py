@@ -77,7 +77,7 @@ def _table(files: Sequence[PublishedFile], found: dict[str, Found] | None) -> li
     lines = columns(rows, "lrllrrlrr")
     there = [file for file in files if not file.reported_missing]
     size = sum(file.size for file in there)
-    total = f"{len(there)} files, {size_text(size)}: {cost_text(size)} to fetch them all"
+    total = f"together {size_text(size)}: {cost_text(size)} to fetch it all"
     lines += ["", f"{total}, at {USD_PER_GIB} USD a GiB from Amazon S3 to the internet"]
     if len(there) < len(files):
         lines.append("(missing): promised, and reported not to be there; not in the total")

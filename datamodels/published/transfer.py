@@ -16,7 +16,7 @@ from datamodels.published.byte_ranges import Range
 from datamodels.published.layout import journal_of
 from datamodels.published.partial_file import PartialFile, Source
 from datamodels.published.plan import Item, Plan, missing_bytes
-from datamodels.published.remote_header import catalogue_difference, header_from, whole_header
+from datamodels.published.remote_header import header_from, whole_header
 from datamodels.published.retries import pause_after
 from datamodels.published.s3 import Bucket
 from datamodels.published.s3_errors import TemporaryError, changed
@@ -44,7 +44,6 @@ class Transfer:
         """``workers`` requests of ``chunk`` bytes at a time, each of which may fail ``retries``
         times in a row."""
         self.received = 0
-        self.differences: list[str] = []  # from the catalogue
         self._bucket = bucket
         self._workers, self._chunk, self._retries = workers, chunk, retries
         self._stopping = threading.Event()
@@ -129,8 +128,6 @@ class Transfer:
             partial = PartialFile.create(item.final, item.source, raw)
         else:
             partial = PartialFile.create(item.final, item.source)
-        if header is not None and (other := catalogue_difference(item.published, header)):
-            self.differences.append(other)
         if item.header is not None and item.header != header:
             partial.close()
             raise DatamodelsError(

@@ -119,6 +119,13 @@ class Slow:
 
 
 @dataclass(frozen=True)
+class Without:
+    """Hand the request on without one of its headers, as a proxy that knows no better."""
+
+    header: str
+
+
+@dataclass(frozen=True)
 class Before:
     """Do something first, then answer as always."""
 
@@ -197,7 +204,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(fault)
             return
         behind = http.client.HTTPConnection("127.0.0.1", self.server.behind.port, timeout=30)
-        behind.request(self.command, self.path, headers=dict(self.headers))
+        headers = dict(self.headers)
+        if isinstance(fault, Without):
+            headers.pop(fault.header, None)
+        behind.request(self.command, self.path, headers=headers)
         answer = behind.getresponse()
         body = answer.read()
         behind.close()

@@ -133,10 +133,8 @@ def test_two_downloads_of_one_file_do_not_meet(proxy, objects, tmp_path, said_no
 @pytest.mark.parametrize(
     ("env", "needle"),
     [
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
         ({"AWS_ENDPOINT_URL": "http://user:word@127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
         ({"AWS_ENDPOINT_URL": "nowhere"}, "AWS_ENDPOINT_URL is no URL"),
-        ({"AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
         ({"AWS_PROFILE": "nobody"}, "ProfileNotFound"),
     ],

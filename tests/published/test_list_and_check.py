@@ -10,15 +10,14 @@ from datamodels.published.layout import journal_of, partial_of
 from datamodels.published.partial_file import read_journal
 from tests.conftest import assert_fails
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
+from tests.published.downloading import FILES, download
 
 
 @pytest.fixture
-def downloaded(proxy, run, tmp_path):
+def downloaded(proxy, tmp_path):
     """Whole margins and datamodels, and some rows of the masks."""
-    for words in (["masks", "--download.rows=0-9,100"], ["margins,datamodels"]):
-        done = run("published download", "--download.root=.", f"--download.kinds={words[0]}",
-                   *words[1:], "--yes")  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    download(tmp_path, FILES[:1], "0-9,100")
+    download(tmp_path, FILES[1:])
     return tmp_path
 
 
@@ -27,9 +26,9 @@ def test_the_list_has_every_file_and_totals(run):
     assert result.returncode == 0
     lines = [line for line in result.stdout.splitlines() if line.startswith(("cifar", "fmow"))]
     assert len(lines) == len(published_files())
-    assert "37 files, 4.0 TiB: 372.95 USD" in result.stdout
+    assert "together 4.0 TiB: 372.95 USD" in result.stdout
     few = run("published list", "--list.dataset=fmow", "--list.kinds=masks", "--list.alpha=0.5")
-    assert "1 files, 3.2 GiB: 0.29 USD" in few.stdout
+    assert "together 3.2 GiB: 0.29 USD" in few.stdout
 
 
 def test_the_list_as_json(run):
@@ -101,6 +100,13 @@ def test_bytes_that_were_not_fetched_are_no_damage(downloaded, run):
     assert len(read_journal(downloaded / MASKS).ranges) == 128 + 11 * 300
 
 
+def test_a_view_shows_what_is_there(downloaded, run):
+    result = run("published view", ".")
+    assert result.returncode == 0, result.stderr
+    assert "cifar/50pct: masks, margins; 11 complete rows of 10,300" in result.stdout
+    assert_fails(run("published view", "cifar"), 1, "holds no published array")
+
+
 def test_a_folder_without_published_files_is_no_good_news(run, tmp_path):
     np.save(tmp_path / "masks.npy", np.zeros(3))
     assert_fails(run("published check", "."), 1, "holds no published file")
@@ -110,6 +116,6 @@ def test_a_folder_without_published_files_is_no_good_news(run, tmp_path):
 def test_the_command_without_a_word_lists_its_words(run):
     result = run("published")
     assert result.returncode == 0
-    for word in ("list", "download", "check"):
+    for word in ("list", "download", "check", "view"):
         assert f"datamodels.published {word} " in result.stdout
     assert_fails(run("published", "chek"), 2, "did you mean 'check'")

@@ -1,9 +1,7 @@
 """Downloads through a connection that does harm: every one ends with the bytes of the object."""
 
-import os
 import random
 import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,9 @@ import pytest
 
 from datamodels.errors import DatamodelsError, InputError
 from datamodels.npy_file import open_map
-from datamodels.published.catalogue import find
 from datamodels.published.layout import journal_of, partial_of
-from datamodels.published.partial_file import complete_rows, read_journal
-from datamodels.published.plan import Plan, make_plan
+from datamodels.published.partial_file import PartialFile, complete_rows, read_journal
 from datamodels.published.retries import persistently
-from datamodels.published.s3 import Bucket
 from datamodels.published.s3_errors import (
     AccessError,
     ChangedObjectError,
@@ -27,45 +22,14 @@ from datamodels.published.selection import Rows
 from datamodels.published.transfer import Transfer
 from tests.conftest import requires
 from tests.published.conftest import MARGINS, MASKS, N_TRAIN, WEIGHTS, npy
-from tests.published.s3_server import Before, Cut, Refuse, Short, Slow
+from tests.published.downloading import CHUNK, FILES, download, planned, the_bucket
+from tests.published.s3_server import Before, Cut, Refuse, Short, Slow, Without
 from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
-
-FILES = [find("cifar", 0.5, kind) for kind in ("masks", "margins", "datamodels")]
-CHUNK = 256 * 1024
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr("datamodels.published.transfer.pause_after", lambda _: 0.001)
-
-
-@cache
-def bucket_at(endpoint: str) -> Bucket:
-    """boto3 takes a third of a second to get ready."""
-    assert os.environ["AWS_ENDPOINT_URL"] == endpoint
-    return Bucket()
-
-
-def the_bucket() -> Bucket:
-    return bucket_at(os.environ["AWS_ENDPOINT_URL"])
-
-
-def planned(root: Path, files=FILES, rows: str | None = None) -> Plan:
-    asked = the_bucket()
-    return make_plan(
-        root,
-        files,
-        None if rows is None else Rows(rows),
-        head=asked.head,
-        read=lambda *span: b"".join(asked.read(*span)),
-    )
-
-
-def download(root: Path, files=FILES, rows=None, *, workers=3, chunk=CHUNK, retries=3) -> Transfer:
-    plan = planned(root, files, rows)
-    transfer = Transfer(the_bucket(), plan, workers=workers, chunk=chunk, retries=retries)
-    transfer.run(lambda _: None)
-    return transfer
 
 
 def assert_whole(root: Path, objects: dict[str, bytes], keys=(MASKS, MARGINS, WEIGHTS)) -> None:
@@ -88,7 +52,6 @@ def test_files_are_the_objects_whatever_the_pieces(proxy, objects, tmp_path, wor
     transfer = download(tmp_path, workers=workers, chunk=chunk)
     assert_whole(tmp_path, objects)
     assert transfer.received == proxy.transferred == sum(map(len, objects.values()))
-    assert len(transfer.differences) == 2  # smaller than published, and said so
 
 
 def test_nothing_is_asked_about_what_is_there(proxy, tmp_path):
@@ -184,6 +147,35 @@ def test_an_object_that_is_replaced_between_two_reads_is_noticed(proxy, objects,
     journal_of(tmp_path / MASKS).unlink()
     download(tmp_path, FILES[:1])
     assert_whole(tmp_path, {MASKS: other}, [MASKS])
+
+
+def test_an_object_that_is_replaced_is_noticed_even_past_a_proxy_that_drops_if_match(
+    proxy, objects, tmp_path
+):
+    download(tmp_path, FILES[:1], "0-9")
+    plan = planned(tmp_path, FILES[:1])
+    proxy.behind.put(MASKS, npy(np.zeros((10_300, N_TRAIN), bool)))
+    proxy.always = Without("If-Match")
+    with pytest.raises(ChangedObjectError):
+        Transfer(the_bucket(), plan, workers=1, chunk=CHUNK, retries=1).run(lambda _: None)
+    assert_no_promise_is_broken(tmp_path / MASKS, objects[MASKS])
+
+
+def test_a_server_without_ranges_is_refused_before_its_bytes_are_taken(proxy, objects, tmp_path):
+    proxy.always = Without("Range")
+    with pytest.raises(DatamodelsError, match="the server gives 0-"):
+        download(tmp_path, FILES[:1])
+    download(tmp_path, FILES[2:], chunk=10**6)  # all of it is what was asked for
+    assert (tmp_path / WEIGHTS).read_bytes() == objects[WEIGHTS]
+
+
+def test_a_file_that_lacks_but_its_name_gets_it_for_nothing(proxy, objects, tmp_path):
+    [item] = planned(tmp_path, FILES[2:]).items
+    with PartialFile.create(item.final, item.source) as file:
+        file.write(0, objects[WEIGHTS])
+    download(tmp_path, FILES[2:])
+    assert_whole(tmp_path, objects, [WEIGHTS])
+    assert not proxy.gets()
 
 
 def test_an_object_that_is_not_as_long_as_its_header_says_is_refused(proxy, objects, tmp_path):
