@@ -97,9 +97,40 @@ PUBLISHED_VIEW = Command(
     positional="view.root",
 )
 
+PUBLISHED_UNITS = Command(
+    "datamodels.published units",
+    "tell from held-out models whether weights are raw or of standardized masks",
+    (
+        OptionSection(
+            "units",
+            "which weights, and the models to judge by",
+            (
+                Option("datamodels", "path", "the .pt file", required=True),
+                Option(
+                    "store",
+                    "path",
+                    "masks and outputs: a view, as DIR/cifar/50pct, or any store",
+                    required=True,
+                ),
+                Option(
+                    "rows",
+                    "str",
+                    "models that took no part in the fit, e.g. 300000-309999; without it the last "
+                    "10,000, those of them that are complete",
+                ),
+                Option("targets", "int", "look at so many, spread over all", default=500),
+                Option("x_name", "str", "array of the masks", default="masks"),
+                Option("y_name", "str", "array of the outputs", default="margins"),
+            ),
+        ),
+    ),
+    strict=True,
+)
+
 PUBLISHED_COMMANDS = (
     PUBLISHED_LIST,
     PUBLISHED_DOWNLOAD,
     PUBLISHED_CHECK,
     PUBLISHED_VIEW,
+    PUBLISHED_UNITS,
 )
