@@ -145,7 +145,7 @@ def _load_datamodels(root: Path, published: PublishedFile, units: Units) -> Data
         return datamodels
     if units != "standardized":
         raise UsageError(f"units={units!r}; they are 'raw' or 'standardized'")
-    scales = training_scales(root, published.dataset, published.alpha)
+    scales = training_scales(root, published.dataset, published.alpha, datamodels.n_train_examples)
     return datamodels.from_standardized(scales.mean, scales.deviation)
 
 

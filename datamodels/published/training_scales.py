@@ -42,14 +42,13 @@ class TrainingScales:
         return bool((self.deviation == self.deviation[0]).all())
 
 
-def training_scales(root: Path, dataset: str, alpha: float) -> TrainingScales:
-    """Those behind the published datamodels of one setting, from the masks that are below ``root``
-    or, without any, from the published alpha."""
+def training_scales(root: Path, dataset: str, alpha: float, n_train: int) -> TrainingScales:
+    """Those behind the published datamodels of one setting, of ``n_train`` training examples: from
+    the masks that are below ``root`` or, without any, from the published alpha."""
     published = find(dataset, alpha, "masks")
     file = present_file(PublishedLayout(root).file(published.key))
     rows = np.zeros(0, np.int64) if file is None else np.flatnonzero(complete_rows(file))
     if file is None or not len(rows):
-        n_train = published.shape[1]
         return _uniform(n_train, alpha, alpha * (1 - alpha), f"alpha = {alpha:g}, as published")
     return estimate_scales(open_map(file), rows)
 

@@ -200,6 +200,9 @@ def _refuse_other(path: Path) -> None:
             f"{path} is no view of published files, and is left as it is; move it away, or "
             "download to another folder"
         )
+    for array in map(StoreLayout(path).array, ARRAYS):
+        if array.exists() and not array.is_symlink():
+            raise ExistsError(f"{array} is no link of ours, and is left as it is; move it away")
 
 
 def _fill(folder: Path, chosen: _Chosen, note: dict[str, str]) -> None:
@@ -232,8 +235,6 @@ def _put(path: Path, content: bytes) -> None:
 def _link(path: Path, target: str) -> None:
     if path.is_symlink() and str(path.readlink()) == target:
         return
-    if path.exists() and not path.is_symlink():
-        raise ExistsError(f"{path} is no link, and is left as it is; move it away")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.symlink_to(target)
     temporary.replace(path)  # a link over the link before
