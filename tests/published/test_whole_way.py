@@ -1,12 +1,15 @@
 """From an empty folder to the LDS of datamodels, published ones and our own, by commands alone."""
 
 import io
+import re
+import shlex
 
 import numpy as np
 import pytest
 import torch
 
 from datamodels import Datamodels, Store
+from tests.conftest import ROOT
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS, npy
 
 N_MODELS, N_EVALUATION, N_TRAIN, N_TEST = 400, 10_000, 60, 4
@@ -63,3 +66,20 @@ def test_from_nothing_to_lds(linear_world, run, tmp_path):
     ours = Datamodels.load(tmp_path / "fit" / "datamodels.pt")
     assert np.corrcoef(ours.weight.ravel(), TRUTH.ravel())[0, 1] > 0.9
     assert 0.85 < scored(run, "fit/datamodels.pt") <= published + 0.01
+
+
+def test_the_lines_of_the_readme_work_as_written(linear_world, run):
+    text = (ROOT / "README.md").read_text()
+    (lines,) = re.findall(r"```bash\n([^`]*published download[^`]*)```", text)
+    said = []
+    for line in lines.splitlines():
+        if line.startswith("python -m datamodels."):
+            module, *options = shlex.split(line.removeprefix("python -m datamodels."))
+            yes = ["--yes"] if "download" in options else []
+            result = run(module, *options, *yes)
+            assert result.returncode == 0, result.stderr
+            said.append(result.stdout)
+    download, units, lds = said
+    assert "10,000 complete rows of 10,400" in download
+    assert "the weights are raw" in units
+    assert "on 10,000 models, 4 targets" in lds
