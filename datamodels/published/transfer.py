@@ -14,6 +14,7 @@ from datamodels.errors import DatamodelsError
 from datamodels.npy_file import read_header
 from datamodels.published.byte_ranges import Range
 from datamodels.published.layout import journal_of
+from datamodels.published.links import follow_name
 from datamodels.published.partial_file import PartialFile, Source
 from datamodels.published.plan import Item, Plan, missing_bytes
 from datamodels.published.remote_header import header_from, whole_header
@@ -110,6 +111,7 @@ class Transfer:
             return
         if not file.partial.missing():
             file.partial.finish()
+            follow_name(file.partial.final)
         file.partial.close()
         self._open.remove(file)
 

@@ -12,7 +12,6 @@ for.
 
 import json
 import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import ExistsError, MissingFileError
-from datamodels.files import disk_errors, new_file, new_folder, sync_folder
+from datamodels.files import disk_errors, new_folder, sync_folder
 from datamodels.npy_file import NpyHeader, header_bytes, read_header
 from datamodels.published.catalogue import DATASETS, PublishedFile, alphas_of, find, kinds_of
 from datamodels.published.layout import PublishedLayout, percent
+from datamodels.published.links import link, put
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -211,33 +211,15 @@ def _fill(folder: Path, chosen: _Chosen, note: dict[str, str]) -> None:
     """
     layout = StoreLayout(folder)
     spec, complete = chosen.spec().to_json(), chosen.complete
-    _put(layout.read_only, _as_json(note))
+    put(layout.read_only, _as_json(note))
     for key, array in chosen.arrays.items():
-        _link(layout.array(key), os.path.join("..", "data", array.file.name))  # noqa: PTH118
-    _put(layout.spec, _as_json(spec))
-    _put(layout.completed, header_bytes(complete.shape, complete.dtype) + complete.tobytes())
+        link(layout.array(key), os.path.join("..", "data", array.file.name))  # noqa: PTH118
+    put(layout.spec, _as_json(spec))
+    put(layout.completed, header_bytes(complete.shape, complete.dtype) + complete.tobytes())
     for key in ARRAYS.keys() - chosen.arrays.keys():
         if layout.array(key).is_symlink():
             layout.array(key).unlink()
     sync_folder(folder)
-
-
-def _put(path: Path, content: bytes) -> None:
-    try:
-        if path.read_bytes() == content:
-            return  # on a disk that may not be written, too, a view that is right stays so
-    except FileNotFoundError:
-        pass
-    with new_file(path, overwrite=True) as temporary:
-        temporary.write_bytes(content)
-
-
-def _link(path: Path, target: str) -> None:
-    if path.is_symlink() and str(path.readlink()) == target:
-        return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.symlink_to(target)
-    temporary.replace(path)  # a link over the link before
 
 
 def _as_json(content: dict[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, ReadOnlyError, UsageError
+from datamodels.published.links import follow_name
 from datamodels.published.view import open_view, refresh_views
 from datamodels.regression.result import Datamodels
 from datamodels.training import merge_stores, status_of, verify_store
@@ -82,6 +83,19 @@ def test_fetching_more_and_the_rest_shows_once_refreshed(sparse):
     put_rows(sparse, MASKS, "masks", (150, N_FIT))
     assert open_view(sparse).completed.all()
     assert not any(path.name.endswith(".partial") for path in store.path.iterdir())
+
+
+def test_links_follow_a_file_that_gets_its_name_while_others_still_come(sparse):
+    folder = open_view(sparse).path
+    final = put_rows(sparse, MASKS, "masks", (100, N_FIT))
+    with pytest.raises(InputError, match="no file"):
+        Store.open(folder)
+    follow_name(final)
+    store = Store.open(folder)
+    np.testing.assert_array_equal(store["masks"], MASKS)
+    assert store.completed.sum() == 100 + N_EVALUATION
+    follow_name(final)
+    follow_name(sparse / "cifar" / "data" / "other.npy")
 
 
 def test_a_refresh_that_finds_nothing_new_writes_nothing(whole):
