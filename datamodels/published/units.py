@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError
-from datamodels.published.training_scales import TrainingScales
+from datamodels.published.mask_scales import TrainingScales
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import RowSource
 

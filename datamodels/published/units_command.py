@@ -14,8 +14,8 @@ from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.published.catalogue import N_EVALUATION
 from datamodels.published.loading import rows_of_part
+from datamodels.published.mask_scales import estimate_scales
 from datamodels.published.tables import columns
-from datamodels.published.training_scales import estimate_scales
 from datamodels.published.units import READINGS, UnitsReport, compare_units
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.result import Datamodels

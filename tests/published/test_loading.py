@@ -8,7 +8,7 @@ import pytest
 
 from datamodels import published
 from datamodels.errors import InputError, MissingFileError, UsageError
-from datamodels.published import training_scales
+from datamodels.published import mask_scales
 from datamodels.published.loading import load, rows_of_part
 from tests.published.on_disk import (
     LAST,
@@ -152,11 +152,11 @@ def test_standardized_weights_predict_raw_masks_with_whatever_masks_are_there(
 
 
 def test_examples_that_are_not_drawn_alike_keep_their_own_means(monkeypatch):
-    monkeypatch.setattr(training_scales, "_BLOCK_BYTES", 999)
+    monkeypatch.setattr(mask_scales, "_BLOCK_BYTES", 999)
     chance = np.linspace(0.2, 0.8, N_TRAIN)
     masks = np.random.default_rng(0).random((2_000, N_TRAIN)) < chance
     rows = np.arange(500, 2_000)
-    scales = training_scales.estimate_scales(masks, rows)
+    scales = mask_scales.estimate_scales(masks, rows)
     assert not scales.are_uniform
     np.testing.assert_allclose(scales.mean, masks[500:].mean(axis=0))
     np.testing.assert_allclose(scales.deviation, masks[500:].std(axis=0))
@@ -169,7 +169,7 @@ def test_random_subsets_are_taken_for_such(fixed_size):
     masks = rng.random((3_000, N_TRAIN)) < 0.3
     if fixed_size:
         masks = rng.random((3_000, N_TRAIN)).argsort(axis=1) < 12
-    scales = training_scales.estimate_scales(masks, np.arange(3_000))
+    scales = mask_scales.estimate_scales(masks, np.arange(3_000))
     assert scales.are_uniform
     assert scales.mean[0] == pytest.approx(0.3, abs=0.01)
     assert scales.deviation[0] == pytest.approx(0.3**0.5 * 0.7**0.5, abs=0.01)

@@ -5,7 +5,7 @@ import pytest
 
 from datamodels.errors import InputError
 from datamodels.published import units
-from datamodels.published.training_scales import estimate_scales
+from datamodels.published.mask_scales import estimate_scales
 from datamodels.published.units import compare_units
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import ArraySource
