@@ -32,7 +32,7 @@ def test_the_five_steps_work_as_written(run, tmp_path):
     smaller = {"--data.num_train=640": "--data.num_train=64",
                "--data.num_val=160": "--data.num_val=16"}  # fmt: skip
     launch = "launch.main_import=my_training --training.c=0.5"
-    for needle in ("initialize_store", launch, "num_train=640", "evaluation.lds"):
+    for needle in ("initialize_store", launch, "num_train=640", "lds.store=runs/mine"):
         module, options = command(needle)
         result = run(module, *[smaller.get(option, option) for option in options])
         assert result.returncode == 0, result.stderr
