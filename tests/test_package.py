@@ -21,7 +21,7 @@ def test_import_loads_nothing_heavy():
 
 
 PACKAGES = ["datamodels", *(f"datamodels.{name}" for name in
-            ("training", "regression", "evaluation", "analysis"))]  # fmt: skip
+            ("training", "regression", "evaluation", "analysis", "published"))]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -11,11 +11,13 @@ from datamodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from datamodels.published.catalogue import PublishedFile, find, published_files
+    from datamodels.published.fmow import FMoWDataset
     from datamodels.published.loading import load
     from datamodels.published.margins import margins_from_logits
     from datamodels.published.view import open_view, refresh_views
 
 __all__ = [
+    "FMoWDataset",
     "PublishedFile",
     "find",
     "load",
@@ -28,6 +30,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "FMoWDataset": "datamodels.published.fmow",
         "PublishedFile": "datamodels.published.catalogue",
         "find": "datamodels.published.catalogue",
         "load": "datamodels.published.loading",

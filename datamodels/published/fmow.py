@@ -19,6 +19,7 @@ import numpy as np
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.near_miss import nearest
+from datamodels.published.catalogue import find
 from datamodels.published.fmow_subset import FMoWSubset
 from datamodels.published.fmow_table import SPLITS, FMoWTable, read_table
 
@@ -26,7 +27,10 @@ FOLDER = "fmow_v1.1"
 TABLE = "rgb_metadata.csv"
 N_CLASSES = 62
 PUBLISHED_SCHEME = "time_after_2016"
-PUBLISHED_COUNTS = {"train": 21404, "id_test": 3138}  # columns of the published matrices
+PUBLISHED_COUNTS = {  # columns of the published matrices
+    "train": find("fmow", 0.5, "margins", "train").shape[1],
+    "id_test": find("fmow", 0.5, "margins", "test").shape[1],
+}
 
 _SAME_SCHEMES = ("official", "mixed-to-test")  # WILDS' other names of PUBLISHED_SCHEME
 _SPLIT_COLUMN = {

@@ -63,7 +63,7 @@ def _load_without_code(path: Path) -> Any:
             f"a dict of the plain tensors {', '.join(KEYS)}, written by torch.save"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _plain_reason(path, error)
         raise InputError(f"{path} is not a whole file of torch.save: {reason}") from None
 
 
@@ -81,3 +81,11 @@ def _load(path: Path) -> Any:
 def _begins_with(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
+
+
+def _plain_reason(path: Path, error: Exception) -> str:
+    """Why torch cannot read a file, in words without places in its code."""
+    if path.suffix in (".npz", ".npy"):
+        return f"a {path.suffix} file holds numpy's arrays, not datamodels"
+    lines = str(error).splitlines()
+    return lines[0].rpartition("] . ")[2] if lines else type(error).__name__

@@ -143,6 +143,30 @@ def test_leakage_lists_the_planted_pair(run, call, folder):
     assert_fails(call("analysis.leakage", *options, "--leakage.out=pairs.csv"), 1, "exists")
 
 
+def test_estimates_are_scored_as_they_are_written_and_no_datamodels(call, folder):
+    rng = np.random.default_rng(0)
+    masks = rng.random((50, 12)) < 0.5
+    arrays = {
+        "masks": masks,
+        "margins": masks @ rng.normal(size=(12, 5)),
+        "_completed": [True] * 50,
+    }
+    for key, array in arrays.items():
+        np.save(folder / f"{key}.npy", array)
+    made = call("analysis.influence", "--influence.data_path=.", "--influence.out=inf.npz")
+    assert made.returncode == 0, made.stderr
+    assert "by chance" in made.stdout
+    scored = call("evaluation.lds", "--lds.scores=inf.npz", "--lds.store=.")
+    assert scored.stdout.startswith("LDS 0.")
+    np.savez(folder / "other.npz", weights=np.ones(3))
+    assert_fails(call("evaluation.lds", "--lds.scores=other.npz", "--lds.store=."), 1,
+                 "no .npz file with an array weight")  # fmt: skip
+    refused = call("analysis.compare", "--compare.a=a.pt", "--compare.b=inf.npz")
+    assert_fails(refused, 1, "inf.npz is not a whole file of torch.save: a .npz file holds")
+    assert_fails(call("evaluation.lds", "--lds.scores=inf.npz", "--lds.store=.", "--lds.targets=0"),
+                 2, "--lds.targets is no option of this command")  # fmt: skip
+
+
 def test_mislabelled_lists_the_planted_example(run, call, folder):
     options = ["--mislabelled.own=own.pt", "--mislabelled.labels=labels.npy"]
     result = run("analysis.mislabelled", *options, "--mislabelled.n=3", "--mislabelled.out=s.csv")

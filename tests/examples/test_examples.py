@@ -1,6 +1,7 @@
 """The examples, run as the README says."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -52,7 +53,7 @@ def test_minimal_check_finds_a_wrong_row_and_an_empty_store(tmp_path):
 def demo(tmp_path_factory):
     """The digits demo with few models, run twice."""
     out = tmp_path_factory.mktemp("demo")
-    words = [sys.executable, "-m", "examples.digits.demo", f"--demo.out={out}", "--demo.models=60"]
+    words = [sys.executable, "-m", "examples.digits.demo", f"--demo.out={out}", "--demo.models=70"]
     first = shell(*words)
     rows = np.load(out / "store" / "margins.npy")
     (out / "report.png").rename(out / "first.png")
@@ -75,6 +76,25 @@ def test_started_again_it_goes_on_where_it_was(demo):
     np.testing.assert_array_equal(rows, np.load(out / "store" / "margins.npy"))
 
 
+def test_the_questions_of_the_readme_are_answered_as_written(demo):
+    out, *_ = demo
+    text = (ROOT / "README.md").read_text()
+    (block,) = (part for part in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+                if "--counterfactuals.out" in part)  # fmt: skip
+    for written, smaller in (("demo/", f"{out}/"), ("num_train=1280", "num_train=45"),
+                             ("num_val=320", "num_val=11"), ("rows=0-1599", "rows=0-55"),
+                             ("rows=1600-1999", "rows=56-69"),
+                             ("--counterfactuals.out", "--counterfactuals.sizes=5 "
+                              "--counterfactuals.repeats=1 --counterfactuals.out")):  # fmt: skip
+        assert written in block, written
+        block = block.replace(written, smaller)
+    result = shell("bash", "-euc", block)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "it is not known" not in result.stderr
+    names = ("curve", "removed-read", "clusters", "own", "influence.npz", "ridge", "all.html")
+    assert all((out / name).exists() for name in names)
+
+
 def test_the_networks_learn_and_the_datamodels_fit(demo):
     out, *_ = demo
     store = Store.open(out / "store")
@@ -82,7 +102,7 @@ def test_the_networks_learn_and_the_datamodels_fit(demo):
     assert store["accuracy"][:].mean() > 0.9
     masks = store["masks"][:]
     assert (masks.sum(axis=1) == 718).all()
-    assert len(np.unique(masks, axis=0)) == 60
+    assert len(np.unique(masks, axis=0)) == 70
     assert Datamodels.load(out / "datamodels" / "datamodels.pt").weight.shape == (1437, 360)
 
 
