@@ -71,8 +71,11 @@ def test_the_python_snippets_work_as_written(tmp_path, monkeypatch):
     assert names["fitted"].n_targets == 100
     (tmp_path / "runs" / "fit").mkdir(parents=True)
     (tmp_path / "datamodels.pt").rename(tmp_path / "runs" / "fit" / "datamodels.pt")
-    exec(block("python", "Datamodels.load"), names)
+    exec(block("python", "helpful, harmful"), names)
     assert len(names["helpful"].examples) == 5
+    shutil.copytree(tmp_path / "runs" / "fit", tmp_path / "demo" / "datamodels")
+    exec(block("python", "rank_leaks(fitted)"), names)
+    assert names["fitted"].n_targets == 100
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")))
