@@ -328,7 +328,9 @@ LDS = Command(
                 Option(
                     "rows",
                     "str",
-                    "rows to use, e.g. 1600-1999 (default: complete rows not in the fit)",
+                    "rows to use, e.g. 1600-1999; evaluation: those that a view of published "
+                    "files holds out (default: complete rows not in the fit; of a view, where it "
+                    "is not known which these are, evaluation; all for scores)",
                 ),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
@@ -847,7 +849,8 @@ REPORT = Command(
                 Option(
                     "rows",
                     "str",
-                    "models to score on, e.g. 1600-1999 (default: complete rows not in the fit)",
+                    "models to score on, e.g. 1600-1999, or evaluation, as of the command "
+                    "evaluation.lds (default: complete rows not in the fit)",
                 ),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),

@@ -20,6 +20,8 @@ from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices, parse_indices
 from datamodels.training.layout import StoreLayout
 
+EVALUATION = "evaluation"  # the rows that a view of published files holds out
+
 
 class NothingHeldOutError(InputError):
     """All models took part in the fit: there is none to score it on."""
@@ -111,7 +113,8 @@ def read_held_out(
 
     Arrays are those of the fit unless named. ``rows`` such as "1600-1999" must be complete
     (InputError); a warning says when some of them, or of their masks, took part in the fit. None
-    takes all complete rows but these.
+    takes all complete rows but these. Of a view of published files "evaluation" are the rows held
+    out there, and None takes them where it is not known what datamodels were fitted to.
 
     ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
     rows of one id are trainings of one mask, and their outputs are averaged.
@@ -126,14 +129,57 @@ def read_held_out(
     )
     ids = read_mask_id(store, dataset, mask_id)
     fitted = _rows_of_the_fit(dataset, scored, ids)
-    wanted = _wanted_rows(dataset, fitted, rows, store)
+    published = _published_rows(store)
+    if rows is None and scored.fitted is None and scored.bias is not None:  # not any scores
+        rows = _rows_of_unknown_fit(published, store)
+    if rows == EVALUATION:
+        wanted = _evaluation_rows(dataset, published, store)
+    else:
+        wanted = _wanted_rows(dataset, fitted, rows, store)
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
     outputs = outputs[:, scored.targets]
     if ids is not None:
         masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
     n_fitted = None if scored.fitted is None else int(np.isin(wanted, fitted).sum())
+    if n_fitted is None and np.isin(wanted, published).all():
+        n_fitted = 0
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
+
+
+def _published_rows(store: str | Path) -> range:
+    """Rows of a view of published files that are held out for evaluation; none elsewhere."""
+    note = StoreLayout(Path(store)).read_only_reason()
+    return range(0) if note is None or note.evaluation is None else note.evaluation
+
+
+def _rows_of_unknown_fit(published: range, store: str | Path) -> str | None:
+    """Which rows to take where nothing says what datamodels were fitted to."""
+    if published:
+        return EVALUATION
+    warnings.warn(
+        "it is not known which rows these datamodels were fitted on (their folder of results is "
+        f"not around them): if they are among those of {store}, the score is too good; name others "
+        "with --lds.rows",
+        stacklevel=3,
+    )
+    return None
+
+
+def _evaluation_rows(
+    dataset: RegressionDataset, published: range, store: str | Path
+) -> NDArray[np.int64]:
+    """The complete ones of the rows held out for evaluation; errors where there are none."""
+    if not published:
+        raise UsageError(f"{store} is no view of published files: write row numbers as 1600-1999")
+    wanted = dataset.idx[np.isin(dataset.idx, published)]
+    if not len(wanted):
+        raise InputError(
+            f"none of the rows {published.start}-{published.stop - 1} of {store}, which are held "
+            f"out for evaluation, is complete: {StoreLayout(Path(store)).how_to_complete()}, or "
+            "name others with --lds.rows"
+        )
+    return wanted
 
 
 def unseen_rows(

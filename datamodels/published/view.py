@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 from datamodels.errors import ExistsError, MissingFileError
 from datamodels.files import disk_errors, new_folder, sync_folder
 from datamodels.npy_file import NpyHeader, header_bytes, read_header
-from datamodels.published.catalogue import DATASETS, PublishedFile, alphas_of, find, kinds_of
+from datamodels.published.catalogue import (
+    DATASETS,
+    N_EVALUATION,
+    PublishedFile,
+    alphas_of,
+    find,
+    kinds_of,
+)
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
+from datamodels.published.loading import rows_of_part
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -95,11 +103,15 @@ def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
         return None
     chosen = _choose(present)
     path = PublishedLayout(root).view(dataset, alpha)
-    note = {
+    note: dict[str, Any] = {
         "kind": _KIND,
         "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
         "remedy": _DOWNLOAD,
     }
+    n_rows = len(chosen.complete)
+    if n_rows > N_EVALUATION:
+        held_out = rows_of_part(n_rows, "evaluation")
+        note["evaluation"] = [held_out.start, held_out.stop]
     if not os.path.lexists(path):
         with new_folder(path) as folder:
             _fill(folder, chosen, note)
@@ -205,7 +217,7 @@ def _refuse_other(path: Path) -> None:
             raise ExistsError(f"{array} is no link of ours, and is left as it is; move it away")
 
 
-def _fill(folder: Path, chosen: _Chosen, note: dict[str, str]) -> None:
+def _fill(folder: Path, chosen: _Chosen, note: dict[str, Any]) -> None:
     """Bring a folder's files up to date one by one, so that at each moment it is a store: first
     what the spec will name, then the spec and the flags, at last the links that it names no more.
     """

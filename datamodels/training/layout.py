@@ -17,6 +17,7 @@ class ReadOnly:
 
     of: str  # what it shows, as in "it is a view of ..."
     remedy: str  # how rows that are missing are had, as a request: "fetch them with ..."
+    evaluation: range | None = None  # rows that its makers held out for evaluation
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,12 @@ class StoreLayout:
         """What the note says; None where the store may be written."""
         try:
             content = json.loads(self.read_only.read_bytes())
-            return ReadOnly(str(content["of"]), str(content["remedy"]))
+            held_out = content.get("evaluation")
+            return ReadOnly(
+                str(content["of"]),
+                str(content["remedy"]),
+                None if held_out is None else range(*map(int, held_out)),
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError):  # whatever it says, it stands there

@@ -35,10 +35,10 @@ def linear_world(proxy):
     return proxy
 
 
-def scored(run, weights: str) -> float:
+def scored(run, weights: str, *options: str) -> float:
     lds = run("evaluation.lds", f"--lds.datamodels={weights}", "--lds.store=pub/cifar/50pct",
-              f"--lds.rows={N_MODELS}-{N_MODELS + N_EVALUATION - 1}")  # fmt: skip
-    assert lds.returncode == 0, lds.stderr
+              "--lds.resamples=20", *options)  # fmt: skip
+    assert (lds.returncode, lds.stderr) == (0, "")
     assert "on 10,000 models, 4 targets" in lds.stdout
     return float(lds.stdout.split()[1])
 
@@ -58,6 +58,8 @@ def test_from_nothing_to_lds(linear_world, run, tmp_path):
     assert linear_world.transferred - few == N_MODELS * (N_TRAIN + 2 * N_TEST)
     assert run("published check", "pub").returncode == 0
     assert Store.open(tmp_path / "pub/cifar/50pct").completed.all()
+    assert scored(run, f"pub/{WEIGHTS}") == published  # not on what they may have been fitted to
+    assert scored(run, f"pub/{WEIGHTS}", "--lds.rows=evaluation") == published
 
     fit = run("regression.compute_datamodels", "--data.data_path=pub/cifar/50pct",
               "--data.num_train=320", "--data.num_val=80", "--cfg.k=20", "--cfg.eps=0.01",
