@@ -18,6 +18,10 @@ class UsageError(DatamodelsError):
     exit_status = 2
 
 
+class ReadOnlyError(UsageError):
+    """Something was to be written in a store that is only to be read."""
+
+
 class InputError(DatamodelsError, ValueError):
     """A file, an array or a returned value is not what it must be."""
 

@@ -75,7 +75,7 @@ def read_header(path: Path) -> NpyHeader:
 def _read_header(path: Path) -> NpyHeader:
     try:
         with path.open("rb") as file:
-            header = _parse_header(file, path)
+            header = parse_header(file, path)
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise MissingFileError(f"no file {path}") from None
@@ -164,7 +164,8 @@ def open_map(path: Path, *, rows: int | None = None) -> np.ndarray[Any, np.dtype
     return array
 
 
-def _parse_header(file: BinaryIO, path: Path) -> NpyHeader:
+def parse_header(file: BinaryIO, path: Path) -> NpyHeader:
+    """The header that ``file`` begins with, whatever follows; ``path`` is for messages."""
     try:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(

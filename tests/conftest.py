@@ -46,11 +46,19 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernels_folder()))
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """``run("training.worker", "--worker.index=0", ...)`` in ``tmp_path``; returns what came."""
+    """``run("training.worker", "--worker.index=0", ...)`` in ``tmp_path``; returns what came.
+
+    A command with subcommands is named with its word: ``run("published list")``.
+    """
 
     def run_command(module, *arguments, cwd=tmp_path, env=None, timeout=120):
         return subprocess.run(
-            [sys.executable, "-m", f"datamodels.{module}".rstrip("."), *map(str, arguments)],
+            [
+                sys.executable,
+                "-m",
+                *f"datamodels.{module}".rstrip(".").split(),
+                *map(str, arguments),
+            ],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             capture_output=True,

@@ -10,6 +10,7 @@ import datamodels
 from datamodels.cli.catalogue import COMMANDS
 from tests.conftest import ROOT, assert_fails
 
+NOTHING_REQUIRED = ["datamodels.published list"]
 MODULES = [command.module for command in COMMANDS]
 
 
@@ -62,7 +63,7 @@ def test_every_command_explains_itself(run, module):
     assert run(short, "--version").stdout.strip() == f"datamodels {datamodels.__version__}"
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in NOTHING_REQUIRED])
 def test_a_missing_required_option_is_a_failure(run, module):
     assert_fails(run(module.removeprefix("datamodels.")), 2, "is required")
 

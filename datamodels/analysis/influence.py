@@ -20,6 +20,7 @@ from datamodels.regression.row_moments import Collector
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.sources import open_source, target_range
 from datamodels.training.indices import parse_indices
+from datamodels.training.layout import StoreLayout
 
 _ESTIMATORS = ("difference", "ridge")
 _BYTES = 8 + 4 + 4  # an entry of X'Y, and of weight and standard error
@@ -100,7 +101,8 @@ def _positions(options: Values, source: RowSource) -> Int64s:
     if len(missing):
         raise InputError(
             f"{len(missing)} of the {len(asked)} rows asked for are not complete in {path} (the "
-            f"first is row {missing[0]}); train them, or name other rows"
+            f"first is row {missing[0]}); {StoreLayout(Path(path)).how_to_complete()}, or name "
+            "other rows"
         )
     return np.flatnonzero(np.isin(source.idx, asked))
 

@@ -5,6 +5,7 @@ Nothing here imports the code behind the commands.
 """
 
 from datamodels.cli.option import Command, Option, OptionSection
+from datamodels.cli.published import PUBLISHED_COMMANDS
 
 INITIALIZE_STORE = Command(
     "datamodels.training.initialize_store",
@@ -877,6 +878,7 @@ COMMANDS = (
     COMPARE,
     INFLUENCE,
     REPORT,
+    *PUBLISHED_COMMANDS,
 )
 
 

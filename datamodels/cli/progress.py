@@ -8,7 +8,9 @@ from tqdm import tqdm
 class ProgressLine:
     """Call it with ``(stage, done, total)``: one line, and nothing where there is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "it") -> None:
+        """``unit`` is what is counted; bytes ("B") are shown in multiples of 1024."""
+        self._unit = unit
         self._bar: tqdm[Any] | None = None
         self._stage = ""
 
@@ -16,7 +18,15 @@ class ProgressLine:
         if self._bar is None or stage != self._stage:
             self.close()
             # disable=None: quiet when standard error is not a terminal; leave=False: one line
-            self._bar = tqdm(desc=stage, total=total, disable=None, leave=False)
+            self._bar = tqdm(
+                desc=stage,
+                total=total,
+                unit=self._unit,
+                unit_scale=self._unit == "B",
+                unit_divisor=1024 if self._unit == "B" else 1000,
+                disable=None,
+                leave=False,
+            )
             self._stage = stage
         self._bar.update(done - self._bar.n)
 

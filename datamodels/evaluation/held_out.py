@@ -17,6 +17,7 @@ from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Outputs
 from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices, parse_indices
+from datamodels.training.layout import StoreLayout
 
 
 class NothingHeldOutError(InputError):
@@ -161,7 +162,7 @@ def _rows_of_the_fit(
 
 
 def _wanted_rows(
-    dataset: RegressionDataset, fitted: NDArray[np.int64], rows: str | None, store: object
+    dataset: RegressionDataset, fitted: NDArray[np.int64], rows: str | None, store: str | Path
 ) -> NDArray[np.int64]:
     if rows is None:
         wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
@@ -183,10 +184,13 @@ def _wanted_rows(
     return wanted
 
 
-def _check_complete(wanted: NDArray[np.int64], complete: NDArray[np.int64], store: object) -> None:
+def _check_complete(
+    wanted: NDArray[np.int64], complete: NDArray[np.int64], store: str | Path
+) -> None:
     missing = wanted[~np.isin(wanted, complete)]
+    layout = StoreLayout(Path(store))
     if len(missing):
         raise InputError(
             f"{len(missing)} of the {len(wanted)} rows asked for are not complete in {store}: "
-            f"{format_indices(missing.tolist())}; train them, or name other rows"
+            f"{format_indices(missing.tolist())}; {layout.how_to_complete()}, or name other rows"
         )

@@ -16,6 +16,8 @@ from datamodels.evaluation.rank_correlation import checked_pair
 from datamodels.evaluation.repeats import average_repeats
 
 _VALUES_PER_BLOCK = 2**25  # bounds the working memory of a product at 256 MB a factor
+_SPARSE = 1 / 20  # share of non-zero weights up to which their zeros are left out of the product
+_WORTH_PACKING = 2**34  # products of a mask and a weight: a second's work, as numba takes to load
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +235,8 @@ def predict(
     """
     (n_train, n_targets), n_models = weight.shape, len(masks)
     predictions = np.empty((n_models, n_targets))
+    may_pack = masks.dtype == np.bool_ and n_models * weight.size >= _WORTH_PACKING
+    packed: _PackedMasks | None = None
     step = max(1, _VALUES_PER_BLOCK // n_train)
     for start in range(0, n_targets, step):
         targets = slice(start, min(start + step, n_targets))
@@ -240,10 +244,34 @@ def predict(
         _refuse_non_finite(factor, start)
         if own is not None:
             factor[own[targets], np.arange(factor.shape[1])] = 0.0
+        if may_pack and np.count_nonzero(factor) <= _SPARSE * factor.size:
+            packed = packed or _PackedMasks(masks)
+            predictions[:, targets] = packed.times(factor)
+            continue
         for first in range(0, n_models, step):
             models = slice(first, first + step)
             predictions[models, targets] = masks[models].astype(np.float64) @ factor
     return predictions
+
+
+class _PackedMasks:
+    """Masks (n_models, n_train) of bools, a bit an entry."""
+
+    def __init__(self, masks: NDArray[np.generic]) -> None:
+        from datamodels.regression.popcount import pack_columns, packed_zeros  # loads numba
+
+        self._n_models = len(masks)
+        self._packed = packed_zeros(*masks.shape)
+        pack_columns(masks, self._packed)
+
+    def times(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``masks @ weight`` (n_models, b) for ``weight`` (n_train, b) of few non-zeros."""
+        from datamodels.regression.bit_products import predictions
+        from datamodels.regression.sparse_rows import to_sparse
+
+        rows = to_sparse(np.ascontiguousarray(weight.T))
+        products: NDArray[np.float64] = predictions(self._packed, self._n_models, rows).T
+        return products
 
 
 def _interval(means: NDArray[np.float64], centre: float, level: float) -> tuple[float, float]:

@@ -148,7 +148,6 @@ def _complete(
     rows = np.flatnonzero(flags)
     if not len(rows):
         raise InputError(
-            f"{folder} has no complete row (of {n_rows}); train models with python -m "
-            "datamodels.training.worker"
+            f"{folder} has no complete row (of {n_rows}): {StoreLayout(folder).how_to_complete()}"
         )
     return rows

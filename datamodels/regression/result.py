@@ -2,7 +2,6 @@
 
 import operator
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datamodels.errors import InputError, MissingFileError, UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.files import new_file
 from datamodels.npy_file import open_map
+from datamodels.regression.result_file import KEYS, read_arrays
 
-_KEYS = ("weight", "bias", "lam")
 _BLOCK_ROWS = 4096
+_BLOCK_VALUES = 2**24
 _ARRAY_REMEDY = (
     "Give a full array of numbers: .float() of a bfloat16 tensor, .to_dense() or .toarray() of a "
     "sparse one, lists of lists of one length"
@@ -128,7 +128,7 @@ class Datamodels:
         """
         import torch
 
-        arrays = {key: np.ascontiguousarray(getattr(self, key)) for key in _KEYS}
+        arrays = {key: np.ascontiguousarray(getattr(self, key)) for key in KEYS}
         with new_file(Path(path)) as temporary:
             tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
             with temporary.open("wb") as file:  # by its name, the bytes would depend on it
@@ -147,22 +147,47 @@ class Datamodels:
         + bias with mu and s the mean and population standard deviation of the training masks:
         ``units="standardized"`` brings them to raw units with those ``masks`` (an array, or the
         path of an ``.npy`` file). Columns that never change get weight 0.
+
+        A large file is not read but mapped: its weights take memory as they are used.
         """
-        datamodels = cls(**_read(Path(path)))
+        datamodels = cls(**read_arrays(Path(path)))
         if units == "raw":
             return datamodels
         if units != "standardized":
             raise UsageError(f"units={units!r}; they are 'raw' or 'standardized'")
         if masks is None:
             raise UsageError("units='standardized' needs masks=, the masks of the training rows")
-        return datamodels._to_raw(_as_masks(masks, datamodels.n_train_examples))
+        return datamodels.from_standardized(
+            *_mean_and_deviation(_as_masks(masks, datamodels.n_train_examples))
+        )
 
-    def _to_raw(self, masks: NDArray[Any]) -> "Datamodels":
-        mean, scale = _mean_and_deviation(masks)
-        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-        weight = self.weight * inverse[:, None]
-        bias = self.bias - mean @ weight
-        return Datamodels(weight.astype(np.float32), bias.astype(np.float32), self.lam)
+    def from_standardized(self, mean: ArrayLike, deviation: ArrayLike) -> "Datamodels":
+        """The same in raw units, where these are of standardized masks.
+
+        Args:
+            mean, deviation: of the training masks, (n_train_examples,), or one number for all.
+                Examples of deviation 0 get weight 0.
+        """
+        shape = (self.n_train_examples,)
+        try:
+            means, scales = (
+                np.broadcast_to(np.asarray(x, np.float64), shape) for x in (mean, deviation)
+            )
+        except ValueError:
+            raise InputError(
+                f"means of shape {np.shape(mean)} and deviations of shape {np.shape(deviation)}: "
+                f"these datamodels are of {shape[0]} training examples"
+            ) from None
+        inverse = np.divide(1.0, scales, out=np.zeros(shape), where=scales > 0)
+        weight = np.empty(self.weight.shape, np.float32)
+        bias = self.bias.astype(np.float64)
+        step = max(1, _BLOCK_VALUES // max(1, self.n_targets))
+        for start in range(0, len(weight), step):  # in float64 the whole would take thrice the room
+            rows = slice(start, start + step)
+            block = self.weight[rows] * inverse[rows, None]  # (b, n_targets) float64
+            weight[rows] = block
+            bias -= means[rows] @ block
+        return Datamodels(weight, bias.astype(np.float32), self.lam)
 
 
 def as_numpy(values: Any) -> NDArray[Any]:
@@ -188,45 +213,6 @@ def _ranked(weights: NDArray[Any], sign: int, k: int) -> Ranked:
     order = np.argsort(-sign * weights, kind="stable")[:k]
     order = order[sign * weights[order] > 0]
     return Ranked(order, weights[order])
-
-
-def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    import torch
-
-    if not path.exists():
-        raise MissingFileError(f"{path} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the file in it: {path / 'datamodels.pt'}")
-    content = _load_without_code(path)
-    if not isinstance(content, dict) or any(key not in content for key in _KEYS):
-        held = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path} holds {held}; datamodels are a dict of {', '.join(_KEYS)}")
-    for key in _KEYS:
-        value = content[key]
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            raise InputError(f"{key} in {path} is not a tensor of floats")
-        if not value.isfinite().all():
-            raise InputError(f"{key} in {path} holds NaN or infinity: the file is damaged")
-    return {key: content[key].detach().to(torch.float32).numpy() for key in _KEYS}
-
-
-def _load_without_code(path: Path) -> Any:
-    import pickle
-
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about pickles that it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path} holds pickled code, which is never run, or is no torch file; datamodels are "
-            f"a dict of the plain tensors {', '.join(_KEYS)}, written by torch.save"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a whole file of torch.save: {reason}") from None
 
 
 def _as_masks(masks: "ArrayLike | str | os.PathLike[str]", n_train: int) -> NDArray[Any]:

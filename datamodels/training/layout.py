@@ -1,12 +1,22 @@
 """Where everything in a store lies. Every file name of a store is written here and nowhere else."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodels.errors import ReadOnlyError
 from datamodels.near_miss import nearest
 from datamodels.npy_file import GROWING_NOTE
 from datamodels.training.spec import COMPLETED
+
+
+@dataclass(frozen=True)
+class ReadOnly:
+    """Why a store is only to be read."""
+
+    of: str  # what it shows, as in "it is a view of ..."
+    remedy: str  # how rows that are missing are had, as a request: "fetch them with ..."
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,38 @@ class StoreLayout:
     def next_spec(self) -> Path:
         """The spec of the longer arrays, until it takes the place of :attr:`spec`."""
         return self.root / "_spec.growing.json"
+
+    @property
+    def read_only(self) -> Path:
+        """Where this note stands the store is only to be read: its arrays are somebody else's."""
+        return self.root / "_read_only.json"
+
+    def read_only_reason(self) -> ReadOnly | None:
+        """What the note says; None where the store may be written."""
+        try:
+            content = json.loads(self.read_only.read_bytes())
+            return ReadOnly(str(content["of"]), str(content["remedy"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError):  # whatever it says, it stands there
+            return ReadOnly("something", "see what made it")
+
+    def refuse_writing(self) -> None:
+        """ReadOnlyError where the store is only to be read."""
+        reason = self.read_only_reason()
+        if reason is not None:
+            raise ReadOnlyError(
+                f"{self.root} is read-only: it is a view of {reason.of}, and nothing is ever "
+                "written there. Models of your own go to a store of their own: make one with "
+                "python -m datamodels.training.initialize_store"
+            )
+
+    def how_to_complete(self) -> str:
+        """How rows that are missing come about, as a request."""
+        reason = self.read_only_reason()
+        if reason is not None:
+            return reason.remedy
+        return "train them with python -m datamodels.training.launch"
 
     @property
     def commands(self) -> Path:

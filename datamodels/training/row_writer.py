@@ -141,6 +141,7 @@ class RowWriter:
         File systems without locks, and systems without locks that belong to a descriptor, do
         without: the flag is still read just before writing.
         """
+        self._layout.refuse_writing()
         self._after_fork()
         with self._one_at_a_time:
             descriptor, header = self._file(COMPLETED)

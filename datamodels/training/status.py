@@ -42,7 +42,11 @@ def _lines(status: StoreStatus) -> list[str]:
             f"  growing      to {status.growing_to} rows: under way, or stopped; run "
             f"datamodels.training.grow --grow.num_models={status.growing_to} again to finish it"
         )
-    lines += _pace(status)
+    if status.read_only is not None:
+        lines.append(f"  read-only    a view of {status.read_only.of}")
+        lines += [f"  to complete  {status.read_only.remedy}"] if status.missing else []
+    else:
+        lines += _pace(status)
     lines.append(
         f"  disk         {_bytes(status.disk_bytes_size)} of arrays, "
         f"{_bytes(status.disk_bytes_reserved)} held, {_bytes(status.disk_bytes_free)} free"

@@ -58,9 +58,11 @@ class Store:
 
         ``reserve`` takes the disk space now, so that a full disk is an error here and not in a
         worker later. Raises SpecMismatchError where a store of another spec is, ExistsError where
-        other files have our names, CreateError when the disk is full.
+        other files have our names, CreateError when the disk is full, ReadOnlyError where a store
+        is that is only to be read.
         """
         layout = StoreLayout(Path(logdir).absolute())
+        layout.refuse_writing()
         if cls.exists(logdir):
             clear_remains(layout)
             store = cls.open(logdir)
@@ -142,7 +144,8 @@ class Store:
         Returns False, writing nothing, when the row is complete already and ``overwrite`` is not
         set. Keys of the spec that ``row`` lacks keep what the file holds. Raises RowError when a
         value does not fit the spec (nothing is written), WriteError when the disk refuses (the row
-        stays incomplete), UsageError when there is no such row.
+        stays incomplete), UsageError when there is no such row, ReadOnlyError in a store that is
+        only to be read.
         """
         check_range([index], self.num_models, self.path)
         arrays = encode_row(self.spec.schema, row)

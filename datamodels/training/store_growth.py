@@ -46,9 +46,11 @@ def grow_store(logdir: str | Path, num_models: int, *, reserve: bool = True) -> 
 
     Raises UsageError where the store has more rows than that, or is half way to more; GrowError
     when the disk is full (nothing is changed then) or another process is growing the store;
-    InputError where an array's header has no room for the number.
+    InputError where an array's header has no room for the number; ReadOnlyError where the store is
+    only to be read.
     """
     store = Store.open(logdir)
+    store.layout.refuse_writing()
     if store.layout.plan.is_dir():
         raise UsageError(
             f"{logdir} holds a plan of masks for its {store.num_models} rows, and none for more; "

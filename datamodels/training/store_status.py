@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from datamodels.npy_file import read_growth, read_header
 from datamodels.training.indices import format_indices
-from datamodels.training.layout import StoreLayout
+from datamodels.training.layout import ReadOnly, StoreLayout
 from datamodels.training.records import (
     WorkerRecord,
     last_rows,
@@ -70,6 +70,7 @@ class StoreStatus:
     workers_running: int  # processes whose last row ended minutes ago at most
     hosts_running: dict[str, int]  # processes by host
     last_errors: list[FailedRow] = field(default_factory=list)  # the latest first
+    read_only: ReadOnly | None = None  # why it is only to be read; None: it may be written
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -115,6 +116,7 @@ def status_of(logdir: str | Path) -> StoreStatus:
         workers_running=sum(activity.hosts.values()),
         hosts_running=dict(sorted(activity.hosts.items())),
         last_errors=_latest(store.layout, errors),
+        read_only=store.layout.read_only_reason(),
     )
 
 

@@ -19,8 +19,11 @@ def load_memmap(logdir: str | Path, key: str, mode: Any = "r") -> np.ndarray[Any
     """One array of a store as a numpy memory map.
 
     Write rows with ``Store.write``: a map opened for writing (``"r+"``) can undo the rows that
-    other hosts write to the same network file system.
+    other hosts write to the same network file system. ReadOnlyError for one of a store that is only
+    to be read.
     """
+    if mode not in ("r", "c"):
+        StoreLayout(Path(logdir)).refuse_writing()
     return np.lib.format.open_memmap(memmap_path(logdir, key), mode=mode)
 
 

@@ -40,7 +40,11 @@ def _verify(values: Values) -> int:
     rows = np.unique(np.concatenate([finding.rows for finding in findings]))
     print(f"{read}; {rows.size} of them look damaged\n")
     print("\n".join(_table(findings)))
-    print(f"\nTo make these rows anew:\n  {_remedy(store, rows.tolist())}")
+    reason = store.layout.read_only_reason()
+    if reason is None:
+        print(f"\nTo make these rows anew:\n  {_remedy(store, rows.tolist())}")
+    else:
+        print(f"\nThis is a view of {reason.of}, which is where the damage is.")
     return 1
 
 

@@ -47,6 +47,7 @@ def _work(values: Values) -> int:
     for name in _LAUNCHERS:  # nothing that main starts is to take them for its own
         os.environ.pop(f"worker.{name}", None)
     store = Store.open(values["worker.logdir"])
+    store.layout.refuse_writing()  # not only at the first row: rows of a view may all be complete
     batch, limit = values["worker.batch"], values["worker.job_timeout"]
     if batch is not None and batch < 1:
         raise UsageError(f"--worker.batch={batch} must be at least 1; leave it out to call main")

@@ -117,6 +117,7 @@ class RowRunner:
         on_failure: Callable[[int, str], None] | None = None,
         is_replaced: bool = False,
     ) -> None:
+        store.layout.refuse_writing()
         self._store = store
         self._logdir = StoreLayout(Path(logdir))  # as the user wrote it: main is told no other path
         self._user = user

@@ -12,7 +12,11 @@ from scipy import stats
 from datamodels.errors import InputError, UsageError
 from datamodels.evaluation import rank_correlation, scoring
 from datamodels.evaluation.bootstrap import bootstrap_means, multiplicities, resampled_spearman
-from datamodels.evaluation.scoring import linear_datamodeling_score, score_weights
+from datamodels.evaluation.scoring import (
+    linear_datamodeling_score,
+    predict_outputs,
+    score_weights,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::scipy.stats.ConstantInputWarning")
 
@@ -189,6 +193,23 @@ def test_own_column_can_be_excluded(monkeypatch, values_per_block):
         weight[:, some], masks, outputs[:, some], exclude_own=True, own_index=some, n_resamples=0
     )
     np.testing.assert_array_equal(chosen.per_target, expected[some])
+
+
+@pytest.mark.parametrize("values_per_block", [2**25, 30 * 7])
+@pytest.mark.parametrize("own", [False, True])
+def test_products_that_leave_zeros_out_are_the_same(monkeypatch, values_per_block, own):
+    monkeypatch.setattr(scoring, "_VALUES_PER_BLOCK", values_per_block)
+    weight, masks, outputs = weights_and_rows(n_models=70)
+    weight[:, :9] *= np.arange(30)[:, None] == 3  # a block with few non-zeros
+    masks[5] = masks[6] = masks[66]
+    dense = predict_outputs(weight, masks, outputs, exclude_own=own)
+    monkeypatch.setattr(scoring, "_WORTH_PACKING", 0)
+    for share in (0.05, 1.0):
+        monkeypatch.setattr(scoring, "_SPARSE", share)
+        sparse = predict_outputs(weight, masks, outputs, exclude_own=own)
+        np.testing.assert_allclose(sparse, dense, rtol=0, atol=1e-13)
+        np.testing.assert_array_equal(sparse[5], sparse[6])  # equal masks tie, to the bit
+        np.testing.assert_array_equal(sparse[5], sparse[66])
 
 
 def test_only_an_own_weight_predicts_nothing_once_excluded():

@@ -2,9 +2,11 @@
 
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,20 @@ import scipy.sparse
 import torch
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, UsageError
+from datamodels.regression import result_file
 from datamodels.regression.result import Datamodels
 from tests.regression.problems import random_masks
 
 WEIGHT = np.array([[2, 0], [-1, 0], [0.5, 0], [0, 0], [-3, 4]], np.float32)  # (5, 2)
+
+
+@pytest.fixture(autouse=True, params=["read", "mapped"])
+def way(request, monkeypatch):
+    """Small files are read, large ones mapped: nobody can tell by what comes."""
+    if request.param == "mapped":
+        monkeypatch.setattr(result_file, "_MAP_FROM", 0)
+        monkeypatch.setattr(result_file, "_BLOCK", 3)
+    return request.param
 
 
 @pytest.fixture
@@ -185,6 +197,52 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         Datamodels.load(tmp_path)
 
 
+def test_what_was_loaded_outlives_the_file_and_never_changes_it(datamodels, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    datamodels.save(folder / "datamodels.pt")
+    before = (folder / "datamodels.pt").read_bytes()
+    back = Datamodels.load(folder / "datamodels.pt")
+    back.weight[0] = 7
+    assert (folder / "datamodels.pt").read_bytes() == before
+    shutil.rmtree(folder)
+    assert back.weight[0].tolist() == [7, 7]
+    np.testing.assert_array_equal(back.weight[1:], WEIGHT[1:])
+    back.save(tmp_path / "again.pt")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the maps of Linux")
+def test_large_files_take_no_memory_of_their_own(datamodels, tmp_path, way):
+    datamodels.save(tmp_path / "datamodels.pt")
+    loaded = Datamodels.load(tmp_path / "datamodels.pt")
+    mapped = str(tmp_path / "datamodels.pt") in Path("/proc/self/maps").read_text()
+    assert mapped == (way == "mapped")
+    assert loaded.n_targets == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("new", [True, False])
+def test_old_and_new_files_of_any_floats_hold_the_same(tmp_path, dtype, new):
+    tensors = {"weight": torch.tensor(WEIGHT), "bias": torch.ones(2), "lam": torch.zeros(2)}
+    path = tmp_path / "some.pt"
+    torch.save({key: value.to(dtype) for key, value in tensors.items()}, path,
+               _use_new_zipfile_serialization=new)  # fmt: skip
+    back = Datamodels.load(path)
+    assert back.weight.dtype == np.float32
+    np.testing.assert_array_equal(back.weight, WEIGHT)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (4, 1)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_wherever_they_stand(tmp_path, place, value):
+    weight = torch.tensor(WEIGHT)
+    weight[place] = value
+    path = tmp_path / "bad.pt"
+    torch.save({"weight": weight, "bias": torch.ones(2), "lam": torch.zeros(2)}, path)
+    with pytest.raises(InputError, match=r"weight in .*bad\.pt holds NaN or infinity"):
+        Datamodels.load(path)
+
+
 # --- files of the public code --------------------------------------------------------------------
 
 
@@ -229,6 +287,18 @@ def test_standardized_units_need_the_training_masks(public, tmp_path):
         Datamodels.load(path, units="standardized", masks=masks[:, 1:])
     with pytest.raises(MissingFileError):
         Datamodels.load(path, units="standardized", masks=tmp_path / "none.npy")
+
+
+def test_means_and_deviations_do_what_the_masks_do(public):
+    path, masks, _ = public
+    by_masks = Datamodels.load(path, units="standardized", masks=masks)
+    by_moments = Datamodels.load(path).from_standardized(masks.mean(axis=0), masks.std(axis=0))
+    np.testing.assert_allclose(by_moments.weight, by_masks.weight, rtol=1e-6)
+    np.testing.assert_allclose(by_moments.bias, by_masks.bias, rtol=1e-5)
+    half = Datamodels.load(path).from_standardized(0.5, 0.5)
+    np.testing.assert_allclose(half.weight, 2 * Datamodels.load(path).weight)
+    with pytest.raises(InputError, match="30 training examples"):
+        half.from_standardized(np.zeros(3), 1)
 
 
 def test_importing_datamodels_loads_neither_torch_nor_numba():

@@ -176,7 +176,7 @@ def test_command_and_exit_status(run, store):
         "complete", "disk_bytes_complete", "disk_bytes_free", "disk_bytes_reserved",
         "disk_bytes_size", "estimated_end", "failed", "failed_rows", "growing_to",
         "hosts_running", "last_errors", "missing", "missing_rows", "num_models", "path",
-        "rows_per_second", "seconds_left", "window_seconds", "workers_running"]  # fmt: skip
+        "read_only", "rows_per_second", "seconds_left", "window_seconds", "workers_running"]  # fmt: skip
     assert run("training.status", store.path).stdout.startswith(
         f"{store.path}: 7 of 7 rows complete (100.0%)"
     )

@@ -40,6 +40,7 @@ def fill_store(
 
     Raises:
         UsageError: an option is wrong. MissingFileError: there is no such store.
+        ReadOnlyError: it is only to be read.
         AlreadyLaunchedError: another launcher is at work on the store.
         WorkerFailedError: no worker could begin; the message is what it said.
     """
@@ -50,6 +51,7 @@ def fill_store(
 def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
     """As :func:`fill_store`; ``options`` are words of a command line for the user's module."""
     store = Store.open(config.logdir)
+    store.layout.refuse_writing()
     asked = rows_asked_for(store, config.indices)
     if store.completed[asked].all():
         return LaunchResult(len(asked), len(asked))

@@ -24,6 +24,7 @@ def launch_lock(layout: StoreLayout) -> Iterator[None]:
     The lock is the kernel's, on the descriptor: whatever ends this process gives it back. Where the
     file system has no locks, a launcher on this host whose process lives is still found.
     """
+    layout.refuse_writing()
     layout.launch.mkdir(exist_ok=True)
     descriptor = os.open(layout.launch_lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -1,0 +1,153 @@
+"""``python -m datamodels.published download``: fetch published files, or rows of them.
+
+What is there is not fetched again. What it will cost is shown first, and asked about on a
+terminal; ``--yes`` is the answer of scripts.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from datamodels.cli.progress import ProgressLine
+from datamodels.cli.published import PUBLISHED_DOWNLOAD
+from datamodels.cli.runner import Values, run, section, warn
+from datamodels.errors import DatamodelsError, UsageError
+from datamodels.files import missing_folders
+from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
+from datamodels.published.layout import PublishedLayout
+from datamodels.published.partial_file import Source
+from datamodels.published.plan import Item, Plan, make_plan
+from datamodels.published.retries import persistently
+from datamodels.published.s3 import Bucket
+from datamodels.published.selection import Rows, select
+from datamodels.published.tables import columns, cost_text, rows_text, size_text
+from datamodels.published.transfer import Transfer
+from datamodels.published.view import refresh_views
+
+_LIMITS = {"workers": (1, 256), "chunk_mib": (1, 4096), "retries": (0, 1000)}
+_NO_ANSWER = "this costs money, and there is no terminal to ask on: add --yes. Nothing was fetched"
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    return run(PUBLISHED_DOWNLOAD, _download)
+
+
+def _download(values: Values) -> int:
+    options = section(values, "download")
+    _check_limits(options)
+    root = Path(options["root"])
+    rows = None if options["rows"] is None else Rows(options["rows"])
+    files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
+    may_ask = options["yes"] or sys.stdin.isatty()
+
+    @cache
+    def bucket() -> Bucket:  # made only where something is missing
+        return Bucket(connections=options["workers"])
+
+    def read(source: Source, start: int, stop: int) -> bytes:
+        if not may_ask:
+            raise UsageError(_NO_ANSWER)
+        return persistently(lambda: b"".join(bucket().read(source, start, stop)))
+
+    plan = make_plan(
+        root, files, rows, head=lambda key: persistently(lambda: bucket().head(key)), read=read
+    )
+    for file in plan.not_there:
+        warn(f"{file.key} is not there, as reported: {file.reported_missing}")
+    if plan.items:
+        print("\n".join(_lines(plan, root)), flush=True)
+        check_space(plan.size, root)
+        if plan.size and not options["yes"]:
+            _ask(may_ask)
+        _fetch(bucket(), plan, root, options)
+    elif plan.complete:
+        print(f"nothing is missing: all that was asked for is in {root}")
+    if not plan.items and not plan.complete:
+        return 1
+    show_views(root, files)
+    return 0
+
+
+def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
+    transfer = Transfer(
+        bucket,
+        plan,
+        workers=options["workers"],
+        chunk=options["chunk_mib"] * 2**20,
+        retries=options["retries"],
+    )
+    try:
+        with ProgressLine("B") as progress:
+            transfer.run(lambda received: progress("fetching", min(received, plan.size), plan.size))
+    except BaseException:
+        came = size_text(transfer.received)
+        print(f"{came} came and are kept; the same command goes on from there", file=sys.stderr)
+        with suppress(DatamodelsError, OSError):  # files that got their names meanwhile
+            refresh_views(root)
+        raise
+    print(f"fetched {size_text(transfer.received)}")
+
+
+def check_space(size: int, root: Path) -> None:
+    """DatamodelsError unless the disk of ``root`` has room for ``size`` more bytes."""
+    folder = (missing_folders(root) or [root / "x"])[-1].parent
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DatamodelsError(
+            f"{size_text(size)} are to be fetched, and {folder} has {size_text(free)} free. Free "
+            "some, name a place on another disk, or fetch fewer files or rows (--download.rows)"
+        )
+
+
+def _lines(plan: Plan, root: Path) -> list[str]:
+    rows = [
+        (item.published.key, _what(item), size_text(item.size), cost_text(item.size))
+        for item in plan.items
+    ]
+    rows.append(("together", "", size_text(plan.size), cost_text(plan.size)))
+    return [
+        *(f"{file.key} is there already" for file in plan.complete),
+        *columns(rows, "llrr"),
+        f"into {root}, at {USD_PER_GIB} USD a GiB from Amazon S3 to the internet, which the AWS "
+        "account of your credentials pays",
+    ]
+
+
+def _what(item: Item) -> str:
+    part = "the rest of " if item.begun else ""
+    if item.rows is None:
+        return f"{part}all of it"
+    return f"{part}rows {rows_text(item.rows)}"
+
+
+def _ask(may_ask: bool) -> None:
+    if not may_ask:
+        raise UsageError(_NO_ANSWER)
+    try:
+        answer = input("Fetch and pay? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise DatamodelsError("nothing was fetched, as you said")
+
+
+def show_views(root: Path, files: Iterable[PublishedFile]) -> None:
+    """Bring the views of ``root`` up to date, and tell of those that show ``files``."""
+    touched = {PublishedLayout(root).view(file.dataset, file.alpha) for file in files}
+    for view in refresh_views(root):
+        if view.path in touched:
+            print(f"as a store: {view}")
+            for remark in view.remarks:
+                warn(remark)
+
+
+def _check_limits(options: Values) -> None:
+    for name, (least, most) in _LIMITS.items():
+        if not least <= options[name] <= most:
+            raise UsageError(
+                f"--download.{name}={options[name]} is out of range; write {least} to {most}"
+            )

@@ -1,0 +1,145 @@
+"""What a download will fetch: objects, byte ranges, cost; made before anything is spent."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.published.byte_ranges import ByteRanges, Range, length_of
+from datamodels.published.catalogue import PublishedFile, cost_of
+from datamodels.published.layout import PublishedLayout, partial_of
+from datamodels.published.partial_file import Source, read_journal, remove_leftovers
+from datamodels.published.remote_header import Read, header_from, whole_header
+from datamodels.published.s3_errors import AccessError, NoObjectError, changed
+from datamodels.published.selection import Rows
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object of which something is missing on the disk."""
+
+    published: PublishedFile
+    final: Path
+    source: Source
+    header: NpyHeader | None  # of a .npy file; None where it does not matter yet
+    rows: tuple[Range, ...] | None  # asked for; None: all
+    missing: tuple[Range, ...]  # bytes, in order
+    begun: bool  # something of it is on the disk
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return length_of(self.missing)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be fetched, what was there, and what the bucket lacks, as reported."""
+
+    items: tuple[Item, ...]
+    complete: tuple[PublishedFile, ...]
+    not_there: tuple[PublishedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(item.size for item in self.items)
+
+    @property
+    def cost(self) -> float:
+        """USD for their transfer."""
+        return cost_of(self.size)
+
+
+def make_plan(
+    root: Path,
+    files: Iterable[PublishedFile],
+    rows: Rows | None,
+    *,
+    head: Callable[[str], Source],
+    read: Read,
+) -> Plan:
+    """The plan for ``files``, of ``.npy`` files for ``rows`` of them (None: all).
+
+    ``head`` asks the bucket about a key, once for each file that is not there as it should be;
+    ``read`` reads the header of an object whose shape cannot be known otherwise, where rows are
+    asked for.
+    """
+    items, complete, not_there = [], [], []
+    for published in files:
+        final = PublishedLayout(root).file(published.key)
+        remove_leftovers(final)
+        if is_complete(published, final, rows):
+            complete.append(published)
+            continue
+        try:
+            source = head(published.key)
+        except (NoObjectError, AccessError):  # 403 where the bucket may not be listed
+            if published.reported_missing is None:
+                raise
+            not_there.append(published)
+            continue
+        items.append(_item(published, final, source, rows, read))
+    return Plan(tuple(items), tuple(complete), tuple(not_there))
+
+
+def is_complete(published: PublishedFile, final: Path, rows: Rows | None) -> bool:
+    """Whether all that is asked for is on the disk, which nobody needs to be asked about."""
+    if final.exists():
+        if published.is_array:
+            read_header(final)  # refuses a file of another length
+        return True
+    journal = read_journal(final)
+    if journal is None or rows is None or not published.is_array:
+        return False
+    if not journal.ranges.missing(0, journal.source.size):
+        return False  # whole, but for its name
+    header = read_header(partial_of(final))
+    return not _missing(header, _row_ranges(header, rows, published), journal.ranges)
+
+
+def missing_bytes(item: Item, header: NpyHeader | None, have: ByteRanges) -> list[Range]:
+    """What of ``item`` is not among the bytes on the disk, given the header of the object."""
+    if item.rows is None or header is None:
+        return have.missing(0, item.source.size)
+    return _missing(header, item.rows, have)
+
+
+def _item(
+    published: PublishedFile,
+    final: Path,
+    source: Source,
+    rows: Rows | None,
+    read: Read,
+) -> Item:
+    journal = read_journal(final)
+    if journal is not None and journal.source != source:
+        raise changed(f"s3://{source.bucket}/{source.key}")
+    have = ByteRanges() if journal is None else journal.ranges
+    if not published.is_array or rows is None:
+        begun = journal is not None
+        return Item(
+            published, final, source, None, None, tuple(have.missing(0, source.size)), begun
+        )
+    if journal is not None:
+        header = read_header(partial_of(final))
+    elif source.size == published.size:  # checked against the object's own before any row is read
+        offset = len(header_bytes(published.shape, published.dtype))
+        header = NpyHeader(published.shape, published.dtype, offset)
+    else:
+        header = header_from(whole_header(source, read), source)
+    wanted = _row_ranges(header, rows, published)
+    missing = tuple(_missing(header, wanted, have))
+    return Item(published, final, source, header, wanted, missing, journal is not None)
+
+
+def _row_ranges(header: NpyHeader, rows: Rows, published: PublishedFile) -> tuple[Range, ...]:
+    n_rows = header.shape[0] if header.shape else 0
+    return tuple(rows.of(n_rows, published.n_evaluation, published.key))
+
+
+def _missing(header: NpyHeader, rows: Iterable[Range], have: ByteRanges) -> list[Range]:
+    wanted = ByteRanges([(0, header.offset)])
+    for first, stop in rows:
+        wanted.add(header.row_offset(first), header.row_offset(stop))
+    return [gap for start, stop in wanted.ranges for gap in have.missing(start, stop)]

@@ -1,0 +1,30 @@
+"""Trying again what a broken connection or a busy server spoiled."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from datamodels.published.s3_errors import TemporaryError
+
+Result = TypeVar("Result")
+
+_FIRST_PAUSE = 0.2  # seconds, doubled with every failure
+_LONGEST_PAUSE = 30.0
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait after so many failures in a row; random, so that many do not come back at
+    one time."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 16))
+    return longest * random.uniform(0.5, 1)
+
+
+def persistently(action: Callable[[], Result], retries: int = 2) -> Result:
+    """What ``action`` returns, tried again up to ``retries`` times after a TemporaryError."""
+    for failures in range(retries):
+        try:
+            return action()
+        except TemporaryError:
+            time.sleep(pause_after(failures))
+    return action()

@@ -1,0 +1,243 @@
+"""Downloaded files of one setting as a store that is only to be read.
+
+``root/cifar/50pct`` holds relative links to the files of CIFAR-10 at 50%, whole or ``.partial``,
+under the names that a store gives its arrays, so that every command that reads stores reads them.
+Rows keep their published numbers.
+
+A row is complete when it is there in masks and in margins (of the test split); where only one of
+the two has been downloaded, when it is there in that. Any other array is linked only if it has all
+of these rows: a few rows of the train split's logits take nothing away from what the rest is good
+for.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import ExistsError, MissingFileError
+from datamodels.files import disk_errors, new_file, new_folder, sync_folder
+from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.published.catalogue import DATASETS, PublishedFile, alphas_of, find, kinds_of
+from datamodels.published.layout import PublishedLayout, percent
+from datamodels.published.partial_file import complete_rows, present_file
+from datamodels.training.layout import StoreLayout
+from datamodels.training.spec import Field, Spec
+from datamodels.training.store import Store
+
+# What a store calls them: kind and split. The first two decide which rows are complete.
+ARRAYS = {
+    "masks": ("masks", "train"),
+    "margins": ("margins", "test"),
+    "train_margins": ("margins", "train"),
+    "logits": ("logits", "test"),
+    "train_logits": ("logits", "train"),
+}
+_DECISIVE = ("masks", "margins")
+_KIND = "view of published files"  # says in the note who made the folder
+_DOWNLOAD = "fetch them with python -m datamodels.published download"
+
+
+@dataclass(frozen=True)
+class View:
+    """A folder of links, as just made or found to be right."""
+
+    path: Path
+    arrays: dict[str, Path]  # what a store calls them -> the file they are in
+    n_rows: int
+    n_complete: int
+    remarks: tuple[str, ...]  # what was left out, and what differs from the catalogue
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {', '.join(self.arrays)}; {self.n_complete:,} complete rows of "
+            f"{self.n_rows:,}"
+        )
+
+
+def refresh_views(root: str | Path) -> list[View]:
+    """Make a view of every setting of which an array is there, or bring it up to date.
+
+    Raises:
+        MissingFileError: there is no folder ``root``. ExistsError: a folder that is no view stands
+            in the way. InputError: a file is damaged.
+    """
+    root = _existing(root)
+    made = (refresh_view(root, name, alpha) for name in DATASETS for alpha in alphas_of(name))
+    return [view for view in made if view is not None]
+
+
+def open_view(root: str | Path, dataset: str = "cifar", alpha: float = 0.5) -> Store:
+    """The downloaded files of one setting as a store that is only to be read.
+
+    The view is brought up to date first. Errors are those of :func:`refresh_views`, and
+    MissingFileError where no array of the setting has been downloaded.
+    """
+    alpha = find(dataset, alpha, "masks").alpha
+    view = refresh_view(_existing(root), dataset, alpha)
+    if view is None:
+        raise MissingFileError(
+            f"{root} has no array of {dataset} at {percent(alpha)}%; download some with python -m "
+            "datamodels.published download"
+        )
+    return Store.open(view.path)
+
+
+def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
+    """The view of one setting, made or brought up to date; None where there is no array of it."""
+    present = _present(root, dataset, alpha)
+    if not present:
+        return None
+    chosen = _choose(present)
+    path = PublishedLayout(root).view(dataset, alpha)
+    note = {
+        "kind": _KIND,
+        "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
+        "remedy": _DOWNLOAD,
+    }
+    if not os.path.lexists(path):
+        with new_folder(path) as folder:
+            _fill(folder, chosen, note)
+    else:
+        _refuse_other(path)
+        with disk_errors(path):
+            _fill(path, chosen, note)
+    files = {key: array.file for key, array in chosen.arrays.items()}
+    complete = chosen.complete
+    return View(path, files, len(complete), int(complete.sum()), tuple(chosen.remarks))
+
+
+@dataclass(frozen=True, eq=False)
+class _Array:
+    published: PublishedFile
+    file: Path
+    header: NpyHeader
+    rows: NDArray[np.bool_]  # (n_rows,) which are there
+
+
+@dataclass(eq=False)
+class _Chosen:
+    """What a view shows; ``arrays`` are those linked."""
+
+    complete: NDArray[np.bool_]  # (n_rows,)
+    arrays: dict[str, _Array]
+    remarks: list[str] = field(default_factory=list)
+
+    def spec(self) -> Spec:
+        """Published outputs may hold NaN or infinity: nobody checked them when they were made."""
+        return Spec(
+            len(self.complete),
+            {
+                key: Field(array.header.shape[1:], array.header.dtype, array.header.dtype != bool)
+                for key, array in self.arrays.items()
+            },
+        )
+
+
+def _existing(root: str | Path) -> Path:
+    root = Path(root)
+    if not root.is_dir():
+        raise MissingFileError(f"there is no folder {root}; name the one that was downloaded to")
+    return root
+
+
+def _present(root: Path, dataset: str, alpha: float) -> dict[str, _Array]:
+    found = {}
+    for key, (kind, split) in ARRAYS.items():
+        if kind not in kinds_of(dataset):
+            continue
+        published = find(dataset, alpha, kind, split)
+        file = present_file(PublishedLayout(root).file(published.key))
+        if file is not None:
+            found[key] = _Array(published, file, read_header(file), complete_rows(file))
+    return found
+
+
+def _choose(present: dict[str, _Array]) -> _Chosen:
+    decisive = [key for key in _DECISIVE if key in present] or [*present][:1]
+    chosen = _Chosen(present[decisive[0]].rows, {})
+    for key in sorted(present, key=lambda key: key not in decisive):  # decisive ones first
+        array = present[key]
+        about = array.published
+        if (array.header.shape, array.header.dtype) != (about.shape, about.dtype):
+            chosen.remarks.append(
+                f"{about.key} has shape {array.header.shape} and dtype {array.header.dtype}; the "
+                f"catalogue says {about.shape} and {about.dtype}"
+            )
+        if len(array.rows) != len(chosen.complete):
+            chosen.remarks.append(
+                f"{key} is left out: it has {len(array.rows):,} rows and {decisive[0]} "
+                f"{len(chosen.complete):,}, so that they are not of the same models"
+            )
+            continue
+        if key in decisive:
+            chosen.complete = chosen.complete & array.rows
+        elif lacking := int((chosen.complete & ~array.rows).sum()):
+            chosen.remarks.append(
+                f"{key} is left out: it lacks {lacking:,} of the {int(chosen.complete.sum()):,} "
+                f"rows that {' and '.join(decisive)} have; fetch those, or open it with "
+                "datamodels.published.load"
+            )
+            continue
+        chosen.arrays[key] = array
+    if len(chosen.complete) and not chosen.complete.any():
+        chosen.remarks.append(f"no row is complete: none is there in {' and '.join(decisive)}")
+    return chosen
+
+
+def _refuse_other(path: Path) -> None:
+    try:
+        is_ours = json.loads(StoreLayout(path).read_only.read_bytes())["kind"] == _KIND
+    except (OSError, ValueError, TypeError, KeyError):
+        is_ours = False
+    if not is_ours:
+        raise ExistsError(
+            f"{path} is no view of published files, and is left as it is; move it away, or "
+            "download to another folder"
+        )
+
+
+def _fill(folder: Path, chosen: _Chosen, note: dict[str, str]) -> None:
+    """Bring a folder's files up to date one by one, so that at each moment it is a store: first
+    what the spec will name, then the spec and the flags, at last the links that it names no more.
+    """
+    layout = StoreLayout(folder)
+    spec, complete = chosen.spec().to_json(), chosen.complete
+    _put(layout.read_only, _as_json(note))
+    for key, array in chosen.arrays.items():
+        _link(layout.array(key), os.path.join("..", "data", array.file.name))  # noqa: PTH118
+    _put(layout.spec, _as_json(spec))
+    _put(layout.completed, header_bytes(complete.shape, complete.dtype) + complete.tobytes())
+    for key in ARRAYS.keys() - chosen.arrays.keys():
+        if layout.array(key).is_symlink():
+            layout.array(key).unlink()
+    sync_folder(folder)
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        if path.read_bytes() == content:
+            return  # on a disk that may not be written, too, a view that is right stays so
+    except FileNotFoundError:
+        pass
+    with new_file(path, overwrite=True) as temporary:
+        temporary.write_bytes(content)
+
+
+def _link(path: Path, target: str) -> None:
+    if path.is_symlink() and str(path.readlink()) == target:
+        return
+    if path.exists() and not path.is_symlink():
+        raise ExistsError(f"{path} is no link, and is left as it is; move it away")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.symlink_to(target)
+    temporary.replace(path)  # a link over the link before
+
+
+def _as_json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"

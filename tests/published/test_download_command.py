@@ -1,0 +1,212 @@
+"""``python -m datamodels.published download`` as a user runs it."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datamodels.published.layout import journal_of
+from datamodels.published.partial_file import read_journal
+from tests.conftest import ROOT, assert_fails, requires
+from tests.published.conftest import MARGINS, MASKS, WEIGHTS
+from tests.published.s3_server import KEY_ID, SECRET, Refuse, Slow
+from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
+
+KINDS = "--download.kinds=masks,margins,datamodels"
+
+
+@pytest.fixture
+def said_nothing_secret(run):
+    """``run`` that fails where a command says what nobody is to see."""
+
+    def run_command(*arguments, **settings):
+        result = run("published download", *arguments, **settings)
+        assert_not_said(result.stdout + result.stderr)
+        return result
+
+    return run_command
+
+
+def assert_not_said(said: str) -> None:
+    assert KEY_ID not in said
+    assert SECRET not in said
+
+
+def start(root: Path, *arguments: str, **settings) -> "subprocess.Popen[str]":
+    words = [f"--download.root={root}", *arguments]
+    return subprocess.Popen(
+        [sys.executable, "-m", "datamodels.published", "download", *words],
+        cwd=ROOT,
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+    )
+
+
+def wait_for_ranges(final: Path, count: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if journal_of(final).exists() and len(read_journal(final).written) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the download does not get on")
+
+
+def test_it_fetches_what_is_missing_and_says_when_nothing_is(
+    proxy, objects, tmp_path, said_nothing_secret
+):
+    words = ["--download.root=here", KINDS, "--yes"]
+    first = said_nothing_secret(*words)
+    assert first.returncode == 0, first.stderr
+    assert "0.09 USD" in first.stdout
+    for key, content in objects.items():
+        assert (tmp_path / "here" / key).read_bytes() == content
+    proxy.requests.clear()
+    again = said_nothing_secret(*words[:2])  # nobody need agree to nothing
+    assert again.returncode == 0, again.stderr
+    assert "nothing is missing" in again.stdout
+    assert not proxy.requests
+
+
+def test_without_a_terminal_or_yes_nothing_is_spent(proxy, tmp_path, said_nothing_secret):
+    for more in ([], ["--download.rows=0-9"]):
+        result = said_nothing_secret("--download.root=here", KINDS, *more)
+        assert_fails(result, 2, "--yes")
+    assert not proxy.gets()
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
+    ours, theirs = pty.openpty()
+    process = start(tmp_path, "--download.kinds=datamodels", stdin=theirs)
+    os.write(ours, f"{answer}\n".encode())
+    out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert "USD" in out
+    assert out.index("USD") < out.index("[y/N]")
+    assert process.returncode == (0 if answer == "y" else 1), err
+    assert (tmp_path / WEIGHTS).exists() == (answer == "y")
+    assert bool(proxy.gets()) == (answer == "y")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_stopped_download_goes_on_where_it_was(proxy, objects, tmp_path, number, status):
+    proxy.always = Slow(0.01)  # 1.6 MiB a second for each of the requests
+    words = ["--download.kinds=masks", "--download.workers=2", "--download.chunk_mib=1", "--yes"]
+    process = start(tmp_path, *words)
+    wait_for_ranges(tmp_path / MASKS, 2)  # the header is one
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert "Traceback" not in out + err
+    assert not (tmp_path / MASKS).exists()
+    have = len(read_journal(tmp_path / MASKS).ranges)
+    assert 0 < have < len(objects[MASKS])
+    time.sleep(0.2)  # until the proxy has sent what nobody takes
+    proxy.requests.clear()
+    proxy.always = None
+    again = start(tmp_path, *words)
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert (tmp_path / MASKS).read_bytes() == objects[MASKS]
+    assert proxy.transferred == len(objects[MASKS]) - have
+
+
+def test_two_downloads_of_one_file_do_not_meet(proxy, objects, tmp_path, said_nothing_secret):
+    proxy.always = Slow(0.02)
+    words = ["--download.kinds=masks", "--download.chunk_mib=1", "--yes"]
+    process = start(tmp_path, *words)
+    wait_for_ranges(tmp_path / MASKS, 1)
+    other = said_nothing_secret(f"--download.root={tmp_path}", *words)
+    assert_fails(other, 1, "another process")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (tmp_path / MASKS).read_bytes() == objects[MASKS]
+
+
+@pytest.mark.parametrize(
+    ("env", "needle"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://user:word@127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
+        ({"AWS_PROFILE": "nobody"}, "ProfileNotFound"),
+    ],
+)
+def test_what_the_user_can_mend_is_said_without_a_secret(proxy, said_nothing_secret, env, needle):
+    result = said_nothing_secret("--download.root=here", KINDS, "--yes", env=env)
+    assert_fails(result, 1, needle)
+    assert "user:word" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("refusal", "needle"),
+    [
+        (Refuse(403, message=f"{KEY_ID} may not"), "is refused (403)"),
+        (Refuse(403, "InvalidAccessKeyId", f"no {KEY_ID}"), "InvalidAccessKeyId"),
+        (Refuse(503, "SlowDown", f"{SECRET}"), "SlowDown"),
+    ],
+)
+def test_what_a_server_says_is_not_repeated(proxy, said_nothing_secret, refusal, needle):
+    proxy.always = refusal
+    words = ["--download.root=here", KINDS, "--yes", "--download.retries=0"]
+    assert_fails(said_nothing_secret(*words), 1, needle, "goes on from there")
+    proxy.heads = refusal
+    assert_fails(said_nothing_secret(*words), 1, str(refusal.status))
+
+
+def test_what_is_reported_missing_is_passed_over(proxy, tmp_path, said_nothing_secret):
+    words = ["--download.root=here", "--download.kinds=datamodels", "--yes"]
+    alone = said_nothing_secret(*words, "--download.splits=train", "--download.alpha=0.1")
+    assert_fails(alone, 1, "as reported")
+    assert_fails(said_nothing_secret(*words, "--download.splits=train"), 1, "there is no s3://")
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "needle"),
+    [
+        (["--download.kinds=weights"], "there are masks, margins"),
+        (["--download.kinds=masks", "--download.alpha=0.4"], "there are 0.1, 0.2"),
+        (["--download.kinds=masks", "--download.rows=7-5"], "5-7"),
+        (["--download.kinds=masks", "--download.rows=10300"], "rows 0 to 10299"),
+        (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
+        (["--download.kind=masks"], "did you mean --download.kinds"),
+    ],
+)
+def test_a_wrong_wish_is_refused_before_anything_is_spent(
+    proxy, said_nothing_secret, words, needle
+):
+    assert_fails(said_nothing_secret("--download.root=here", "--yes", *words), 2, needle)
+    assert proxy.transferred <= 128  # the header, where the number of rows is in question
+
+
+@requires("faults", HAS_SMALL_DISKS, "mounting a small file system takes root")
+def test_too_small_a_disk_is_noticed_before_anything_is_spent(proxy, tmp_path, said_nothing_secret):
+    with small_disk(tmp_path / "disk", mib=2) as (root, _):
+        result = said_nothing_secret(f"--download.root={root}/here", KINDS, "--yes")
+        assert_fails(result, 1, "are to be fetched", "free", "--download.rows")
+        assert not proxy.gets()
+        few = said_nothing_secret(
+            f"--download.root={root}/here", KINDS, "--yes", "--download.rows=0-99"
+        )
+        assert few.returncode == 0, few.stderr
+        assert (root / "here" / f"{MARGINS}.partial").exists()
+
+
+def test_boto3_is_an_extra(tmp_path, run):
+    (tmp_path / "boto3.py").write_text("raise ImportError")
+    result = run(
+        "published download",
+        "--download.root=here",
+        KINDS,
+        "--yes",
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    assert_fails(result, 1, "pip install 'datamodels[published]'")
