@@ -1,0 +1,112 @@
+"""Labelled images in one file: an ``.npz`` of ``prepare_data.py``, or a ``.beton`` of FFCV's.
+
+Whoever trains reads them here, and need not know what the images once came from.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodels.errors import InputError, MissingFileError
+from datamodels.files import disk_errors, new_file
+
+CHANNELS = 3
+KEYS = ("images", "labels", "classes")  # of the .npz
+
+
+class LabelledImages(NamedTuple):
+    """Row i of images and labels belong together; a label is a place in ``classes``."""
+
+    images: NDArray[np.uint8]  # (n, h, w, 3): RGB
+    labels: NDArray[np.int64]  # (n,): from 0
+    classes: tuple[str, ...]  # names; empty where nobody named them
+
+    @property
+    def num_classes(self) -> int:
+        """As many as have names, or as the labels need."""
+        return len(self.classes) or int(self.labels.max()) + 1
+
+
+def read_images(path: str | Path) -> LabelledImages:
+    """The images of an ``.npz`` that ``prepare_data.py`` made, or of a ``.beton``.
+
+    Raises :class:`MissingFileError`, or :class:`InputError` for anything else than such a file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path} is no file; examples.cifar10.prepare_data makes one")
+    if path.suffix != ".beton" and zipfile.is_zipfile(path):
+        return _read_npz(path)
+    raise InputError(f"{path} is no .npz of examples.cifar10.prepare_data")
+
+
+def save_images(path: str | Path, data: LabelledImages) -> None:
+    """Write the ``.npz``, whole or not at all; not compressed, so that it opens quickly.
+
+    Raises :class:`InputError` for arrays that do not go together, :class:`ExistsError` when the
+    name is taken, :class:`DatamodelsError` when the disk refuses.
+    """
+    path = Path(path)
+    data = checked(data, path)
+    arrays: dict[str, Any] = {
+        "images": data.images,
+        "labels": data.labels,
+        "classes": np.array(data.classes, dtype=np.str_),
+    }
+    size = data.images.nbytes + data.labels.nbytes
+    with (
+        new_file(path, size=size) as temporary,
+        disk_errors(path, size),
+        temporary.open("wb") as file,  # given a name, savez may add a suffix to it
+    ):
+        np.savez(file, **arrays)
+
+
+def checked(data: LabelledImages, where: str | Path) -> LabelledImages:
+    """The same with labels as int64; :class:`InputError` unless the three go together.
+
+    ``where`` they are from, or for, is for the message.
+    """
+    images, labels, classes = data
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != CHANNELS:
+        raise InputError(
+            f"{where}: images are {images.dtype} of shape {images.shape}; uint8 of shape "
+            f"(n, height, width, {CHANNELS}) is needed"
+        )
+    if 0 in images.shape:
+        raise InputError(f"{where}: there are no images (shape {images.shape})")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{where}: labels are {labels.dtype} of shape {labels.shape}; {len(images)} images "
+            "need as many integers"
+        )
+    end = len(classes) or np.iinfo(np.int64).max
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= end:
+        named = f"{len(classes)} classes are named" if classes else "labels are numbered from 0"
+        raise InputError(f"{where}: labels are {lowest} to {highest}, but {named}")
+    return LabelledImages(images, labels.astype(np.int64, copy=False), tuple(classes))
+
+
+def _read_npz(path: Path) -> LabelledImages:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not set(KEYS) <= set(arrays.files):
+                remedy = (
+                    " It holds JPEG files; examples.cifar10.prepare_data decodes them"
+                    if "jpeg" in arrays.files
+                    else ""
+                )
+                raise InputError(
+                    f"{path} holds the arrays {', '.join(arrays.files)}; needed are "
+                    f"{', '.join(KEYS)}.{remedy}"
+                )
+            images, labels, classes = (arrays[key] for key in KEYS)
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read, make it anew: {error}") from error
+    return checked(LabelledImages(images, labels, tuple(classes.tolist())), path)
