@@ -3,7 +3,9 @@
 Whoever trains reads them here, and need not know what the images once came from.
 """
 
+import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +14,12 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError
 from datamodels.files import disk_errors, new_file
+from examples.cifar10.beton_images import BetonImages
 
 CHANNELS = 3
 KEYS = ("images", "labels", "classes")  # of the .npz
+# what np.load raises on damaged files
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
 
 
 class LabelledImages(NamedTuple):
@@ -38,9 +43,11 @@ def read_images(path: str | Path) -> LabelledImages:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path} is no file; examples.cifar10.prepare_data makes one")
-    if path.suffix != ".beton" and zipfile.is_zipfile(path):
-        return _read_npz(path)
-    raise InputError(f"{path} is no .npz of examples.cifar10.prepare_data")
+    if path.suffix != ".npz":
+        beton = BetonImages.open(path)
+        images = beton.read(np.arange(len(beton.labels)))
+        return checked(LabelledImages(images, beton.labels, ()), path)
+    return read_npz(path)
 
 
 def save_images(path: str | Path, data: LabelledImages) -> None:
@@ -91,22 +98,31 @@ def checked(data: LabelledImages, where: str | Path) -> LabelledImages:
     return LabelledImages(images, labels.astype(np.int64, copy=False), tuple(classes))
 
 
-def _read_npz(path: Path) -> LabelledImages:
+def read_npz(path: Path) -> LabelledImages:
+    """The images of an ``.npz`` that :func:`save_images` made."""
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no .npz file, or was cut short")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if not set(KEYS) <= set(arrays.files):
-                remedy = (
-                    " It holds JPEG files; examples.cifar10.prepare_data decodes them"
-                    if "jpeg" in arrays.files
-                    else ""
-                )
+            missing = [key for key in KEYS if key not in arrays.files]
+            if missing:
+                remedy = ""
+                if "jpeg" in arrays.files:
+                    remedy = ". It holds JPEG files, which examples.cifar10.prepare_data decodes"
                 raise InputError(
-                    f"{path} holds the arrays {', '.join(arrays.files)}; needed are "
-                    f"{', '.join(KEYS)}.{remedy}"
+                    f"{path} lacks {', '.join(missing)}: it has the arrays "
+                    f"{', '.join(arrays.files)}{remedy}"
                 )
             images, labels, classes = (arrays[key] for key in KEYS)
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read, make it anew: {error}") from error
-    return checked(LabelledImages(images, labels, tuple(classes.tolist())), path)
+    return checked(LabelledImages(images, labels, class_names(classes, path)), path)
+
+
+def class_names(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
+    """The array ``classes`` of an ``.npz``: (c,) of text."""
+    if classes.ndim != 1 or (classes.size and classes.dtype.kind != "U"):
+        raise InputError(
+            f"{path}: classes are {classes.dtype} of shape {classes.shape}, not a list of names"
+        )
+    return tuple(str(name) for name in classes.tolist())
