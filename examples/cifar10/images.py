@@ -3,9 +3,9 @@
 Whoever trains reads them here, and need not know what the images once came from.
 """
 
-import pickle
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,6 @@ from examples.cifar10.beton_images import BetonImages
 
 CHANNELS = 3
 KEYS = ("images", "labels", "classes")  # of the .npz
-# what np.load raises on damaged files
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
 
 
 class LabelledImages(NamedTuple):
@@ -100,23 +98,26 @@ def checked(data: LabelledImages, where: str | Path) -> LabelledImages:
 
 def read_npz(path: Path) -> LabelledImages:
     """The images of an ``.npz`` that :func:`save_images` made."""
+    arrays = npz_arrays(path, (*KEYS, "offsets"))
+    missing = [key for key in KEYS if key not in arrays]
+    if missing:
+        remedy = ""
+        if "offsets" in arrays:
+            remedy = ". It seems to hold JPEG files, which examples.cifar10.prepare_data decodes"
+        raise InputError(f"{path} lacks {', '.join(missing)}{remedy}")
+    images, labels, classes = (arrays[key] for key in KEYS)
+    return checked(LabelledImages(images, labels, class_names(classes, path)), path)
+
+
+def npz_arrays(path: Path, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays ``keys`` that an ``.npz`` has; InputError where it cannot be read."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path} is no .npz file, or was cut short")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            missing = [key for key in KEYS if key not in arrays.files]
-            if missing:
-                remedy = ""
-                if "jpeg" in arrays.files:
-                    remedy = ". It holds JPEG files, which examples.cifar10.prepare_data decodes"
-                raise InputError(
-                    f"{path} lacks {', '.join(missing)}: it has the arrays "
-                    f"{', '.join(arrays.files)}{remedy}"
-                )
-            images, labels, classes = (arrays[key] for key in KEYS)
-    except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read, make it anew: {error}") from error
-    return checked(LabelledImages(images, labels, class_names(classes, path)), path)
+            return {key: arrays[key] for key in keys if key in arrays.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read, get it anew: {error}") from error
 
 
 def class_names(classes: NDArray[Any], path: Path) -> tuple[str, ...]:

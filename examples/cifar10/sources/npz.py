@@ -1,6 +1,5 @@
 """An ``.npz``, or a folder of such, one a split: images as arrays, or as JPEG files end to end."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError
 from examples.cifar10.decoding import Progress, decode, stack
-from examples.cifar10.images import UNREADABLE, class_names, read_npz
+from examples.cifar10.images import class_names, npz_arrays, read_npz
 from examples.cifar10.sources.source import Kind, Source, parts
 
 SUFFIX = ".npz"
@@ -51,18 +50,13 @@ def open_npz(path: Path, split: str | None) -> Source:
 
 def _jpeg_arrays(path: Path) -> tuple[NDArray[Any], ...] | None:
     """The arrays of an .npz of JPEG files, None where it has no ``jpeg``."""
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is no .npz file, or was cut short")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "jpeg" not in arrays.files:
-                return None
-            missing = [key for key in JPEG_KEYS if key not in arrays.files]
-            if missing:
-                raise InputError(f"{path} holds JPEG files but lacks {', '.join(missing)}")
-            return tuple(arrays[key] for key in JPEG_KEYS)
-    except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read, get it anew: {error}") from error
+    arrays = npz_arrays(path, JPEG_KEYS)
+    if "jpeg" not in arrays:
+        return None
+    missing = [key for key in JPEG_KEYS if key not in arrays]
+    if missing:
+        raise InputError(f"{path} holds JPEG files but lacks {', '.join(missing)}")
+    return tuple(arrays[key] for key in JPEG_KEYS)
 
 
 def _check(jpeg: NDArray[Any], offsets: NDArray[Any], labels: NDArray[Any], path: Path) -> None:

@@ -53,7 +53,13 @@ def _bytes_of_text(text: Any, encoding: Any = "latin1") -> bytes:
     return str(text).encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How it puts none there."""
+    return b""
+
+
 _STAND_INS: dict[tuple[str, str], Any] = {
+    ("__builtin__", "bytes"): _no_bytes,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _bytes_of_text,
