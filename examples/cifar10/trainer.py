@@ -7,6 +7,7 @@ devices differ by rounding alone.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,14 @@ from examples.cifar10.weights import Weights
 FLOAT16_LOSS_SCALE = 1024.0  # lifts gradients above what float16 rounds to zero
 
 Step = Callable[[Tensor, Tensor, Tensor], None]  # rows (b,), numbers (b, 5), learning rate ()
+
+
+class Plan(NamedTuple):
+    """The batches of a training, step by step."""
+
+    order: Tensor  # int64 (steps, b): rows of the training images
+    numbers: Tensor  # int16 (steps, b, 5): what was drawn for their augmentation
+    rates: Tensor  # float32 (steps,): learning rates
 
 
 class Trainer:
@@ -45,9 +54,9 @@ class Trainer:
         self.network = Network(images.classes, recipe.width).to(device)
         self._weights = Weights(self.network)
         self._loss: Callable[[Tensor, Tensor], Tensor] = (
-            torch.compile(self._loss_of_batch, dynamic=False)
+            torch.compile(self.loss_of_batch, dynamic=False)
             if self.mode == "compile"
-            else self._loss_of_batch
+            else self.loss_of_batch
         )
         self._steps: dict[int, Step] = {}  # by batch size
 
@@ -56,22 +65,43 @@ class Trainer:
 
         It is overwritten by the next.
         """
+        plan = self.plan(mask, seed)
+        step = self.step_of(plan.order.shape[1])
+        self.start_anew(seed)
+        for batch in zip(*plan, strict=True):
+            step(*batch)
+        return self.network.eval()
+
+    def plan(self, mask: Tensor, seed: int) -> Plan:
+        """All that is random of a training but the initial weights, on the device."""
         rows = mask.cpu().nonzero()[:, 0]
         batch, steps = self.recipe.batch_of(len(rows)), self.recipe.steps(len(rows))
-        step = self._step_of(batch)
-        self._start_anew(seed)
         generator = torch.Generator().manual_seed(seed)
-        order = batches(rows, batch, steps, generator)  # (steps, b)
+        order = batches(rows, batch, steps, generator)
         height, width = self.images.train.shape[1:3]
-        numbers = draw(order.shape, height, width, generator)  # (steps, b, 5)
-        device = self.images.padded.device
-        order, numbers, rates = (
-            tensor.to(device) for tensor in (order, numbers, self.recipe.learning_rates(len(rows)))
-        )
+        numbers = draw(order.shape, height, width, generator)
+        plan = Plan(order, numbers, self.recipe.learning_rates(len(rows)))
+        return Plan(*(tensor.to(self.images.padded.device) for tensor in plan))
+
+    def start_anew(self, seed: int) -> None:
+        """An untrained network in the place of the last, ready to be trained."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self._weights.start_from(Network(self.images.classes, self.recipe.width))
         self.network.train()
-        for place in range(steps):
-            step(order[place], numbers[place], rates[place])
-        return self.network.eval()
+
+    def step_of(self, batch: int) -> Step:
+        """What trains on one batch of this size, compiled and captured as asked for. Making it
+        spoils the weights that are there: start anew afterwards."""
+        if batch not in self._steps:
+            self.network.train()
+            captured = self.mode != "none" and self.images.padded.device.type == "cuda"
+            self._steps[batch] = (
+                CapturedStep(self._step, batch, self.images.padded.device)
+                if captured
+                else self._step
+            )
+        return self._steps[batch]
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
@@ -89,23 +119,6 @@ class Trainer:
                 logits = (logits + self.network(self.images.normalize(mirrored(images)))) / 2
         return logits
 
-    def _start_anew(self, seed: int) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            self._weights.start_from(Network(self.images.classes, self.recipe.width))
-
-    def _step_of(self, batch: int) -> Step:
-        """The step for batches of this size, compiled and captured as asked for; spoils the weights
-        that are there."""
-        if batch not in self._steps:
-            captured = self.mode != "none" and self.images.padded.device.type == "cuda"
-            self._steps[batch] = (
-                CapturedStep(self._step, batch, self.images.padded.device)
-                if captured
-                else self._step
-            )
-        return self._steps[batch]
-
     def _step(self, rows: Tensor, numbers: Tensor, lr: Tensor) -> None:
         recipe = self.recipe
         scale = FLOAT16_LOSS_SCALE if self.precision == torch.float16 else 1.0
@@ -115,7 +128,8 @@ class Trainer:
             lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, loss_scale=scale
         )
 
-    def _loss_of_batch(self, rows: Tensor, numbers: Tensor) -> Tensor:
+    def loss_of_batch(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        """The mean loss of one batch of a :class:`Plan`, a tensor (); not compiled."""
         images, labels = self.images.augmented(rows, numbers)
         with self._autocast():
             logits = self.network(images)

@@ -99,7 +99,7 @@ def test_compiled_code_serves_all_networks(data):
     """With what torch.compile does but for making machine code."""
     eager, compiled = Trainer(data, RECIPE), Trainer(data, RECIPE)
     compiled._loss = torch.compile(
-        compiled._loss_of_batch, backend="aot_eager", dynamic=False, fullgraph=True
+        compiled.loss_of_batch, backend="aot_eager", dynamic=False, fullgraph=True
     )
     for row in (3, 8):
         torch.testing.assert_close(
