@@ -20,7 +20,7 @@ from examples.text.tickets import (
 from examples.text.train_text import margins
 from tests.examples.test_examples import shell
 
-MODELS = 150
+MODELS = 240  # with many fewer, another and slower engine would fit
 
 
 def test_letters_are_always_the_same():
@@ -69,35 +69,31 @@ def test_the_renderer_says_what_is_planted():
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     out = tmp_path_factory.mktemp("text")
-    words = ["bash", "examples/text/example.sh", str(out), str(MODELS)]
-    first = shell(*words)
-    return out, first, shell(*words)
+    return out, shell("bash", "examples/text/example.sh", str(out), str(MODELS))
 
 
 def test_it_goes_from_letters_to_a_report(example):
-    out, first, again = example
-    for result in (first, again):
-        assert result.returncode == 0, result.stdout + result.stderr
-        assert f"{MODELS} of {MODELS} rows are complete" in result.stdout
-        assert f"on {MODELS // 5} models, 300 targets" in result.stdout
+    out, result = example
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "models an hour" in result.stdout
+    assert f"{MODELS} of {MODELS} rows are complete" in result.stdout
+    assert f"on {MODELS // 5} models, 300 targets" in result.stdout
     page = (out / "report.html").read_text()
     assert "Datamodels of letters to a shop</title>" in page
     assert "delivery" in page
-    assert "models an hour" in first.stdout
-    assert "models an hour" not in again.stdout  # the store is there
 
 
 def test_classifiers_learn_and_datamodels_find_what_they_were_not_told(example):
-    out, first, _ = example
+    out, result = example
     store = Store.open(out / "store")
     rows = np.flatnonzero(store.completed)
     assert rows.tolist() == list(range(MODELS))
     assert store["accuracy"][rows].mean() > 0.9
     np.testing.assert_array_equal(store["masks"][7], subset_mask(7, 1200, alpha=0.5, seed=0))
-    assert float(re.search(r"LDS (0\.\d+)", first.stdout)[1]) > 0.5
+    assert float(re.search(r"LDS (0\.\d+)", result.stdout)[1]) > 0.5
     tickets = load_tickets()
     datamodels = Datamodels.load(out / "datamodels" / "datamodels.pt")
     same = same_intent(datamodels, tickets.train_intents, tickets.test_intents)
     assert same.mean() > 0.4  # by chance 0.05
-    found = re.search(r"wrong labels: (\d+) of 36", first.stdout)
+    found = re.search(r"wrong labels: (\d+) of 36", result.stdout)
     assert int(found[1]) > 15  # by chance 1
