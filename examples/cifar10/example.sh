@@ -43,10 +43,10 @@ done
 data=${places[0]} out=${places[1]:-}
 [ -f examples/cifar10/spec.json ] || { echo "run this from the root of the repository" >&2; exit 2; }
 if [ -n "$small" ]; then
-    : "${models:=300}" "${classes:=airplane,automobile}" "${out:=cifar_small}"
+    : "${models:=300}" "${classes:=cat,dog}" "${out:=cifar_small}"
     : "${train_per_class:=1000}" "${test_per_class:=200}"
     training=(--training.width=8 --training.epochs=6 --training.lr_peak_epoch=2
-        --training.batch_size=50 "${training[@]}")
+        --training.batch_size=50 --training.lr=0.03 "${training[@]}")
 fi
 : "${out:=cifar_datamodels}"
 : "${models:=$(python -c 'import json; print(json.load(open("examples/cifar10/spec.json"))["num_models"])')}"
