@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: run all measurements that take minutes, or those named.
 
-Left out of the whole: ``published_scale`` (10 minutes, 18 GB), ``peers`` (an environment of its
-own) and ``early_end`` (a store of trained networks).
+Left out of the whole: ``published_scale`` (10 minutes, 18 GB), ``cifar_gpu`` (wants a GPU),
+``peers`` (an environment of its own) and ``early_end`` (a store of trained networks).
 """
 
 import importlib

@@ -78,7 +78,10 @@ def test_the_python_snippets_work_as_written(tmp_path, monkeypatch):
     assert names["fitted"].n_targets == 100
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("*/*.md")))
+PAGES = [path for pattern in ("*.md", "*/*.md", "examples/*/*.md") for path in ROOT.glob(pattern)]
+
+
+@pytest.mark.parametrize("path", sorted(PAGES))
 def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(path):
     text = path.read_text()
     for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):

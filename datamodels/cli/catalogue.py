@@ -154,6 +154,41 @@ LAUNCH = Command(
     strict=True,
 )
 
+ESTIMATE = Command(
+    "datamodels.training.estimate",
+    "say what a store will cost: time a few rows of your module, with all workers at once",
+    (
+        OptionSection(
+            "estimate",
+            "which store, filled by what",
+            (
+                Option(
+                    "main_import",
+                    "str",
+                    "module with main(*_, index, logdir), main_batch(*_, indices, logdir) or both",
+                    required=True,
+                ),
+                Option("spec", "path", "path of the JSON spec of the store"),
+                Option("logdir", "path", "or a store that is there; nothing in it is touched"),
+                Option("models", "int", "models that are planned (default: those of the spec)"),
+                Option(
+                    "trials",
+                    "int",
+                    "calls that each worker is timed on, after its first",
+                    default=3,
+                ),
+                Option(
+                    "workers", "int", "processes at a time; without it one a GPU, else one a core"
+                ),
+                Option("batch", "int", "rows that one call of main_batch makes"),
+                Option("json", "flag", "print JSON", default=False),
+            ),
+        ),
+    ),
+    user_options=True,
+    strict=True,
+)
+
 WRITE_DATASET = Command(
     "datamodels.regression.write_dataset",
     "write two arrays of a store as one FFCV .beton file",
@@ -873,6 +908,7 @@ COMMANDS = (
     INITIALIZE_STORE,
     WORKER,
     LAUNCH,
+    ESTIMATE,
     WRITE_DATASET,
     COMPUTE_DATAMODELS,
     MOMENTS,

@@ -65,8 +65,10 @@ def scan(
     return found
 
 
-def without_options(argv: list[str], names: Collection[str]) -> list[str]:
-    """``argv`` without options of these full names, each of which has a value."""
+def without_options(
+    argv: list[str], names: Collection[str], *, flags: Collection[str] = ()
+) -> list[str]:
+    """``argv`` without options of these full names; all but ``flags`` have a value."""
     kept: list[str] = []
     words = list(argv)
     while words:
@@ -74,7 +76,7 @@ def without_options(argv: list[str], names: Collection[str]) -> list[str]:
         name, has_equals, _ = word.partition("=")
         if not name.startswith("--") or name[2:] not in names:
             kept.append(word)
-        elif not has_equals and words:
+        elif not has_equals and words and name[2:] not in flags:
             words.pop(0)
     return kept
 

@@ -92,6 +92,10 @@ class Command:
         """All options of this command by full name."""
         return {name: opt for section in self.sections for name, opt in section.dotted().items()}
 
+    def flags(self) -> set[str]:
+        """Full names of the options that may stand without a value."""
+        return {name for name, option in self.options().items() if option.kind == "flag"}
+
 
 def to_int(raw: Any) -> int:
     """An int from an int, a whole float (2e3), a bool (1, 0) or text; 2.5 is refused."""

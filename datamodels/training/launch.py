@@ -4,14 +4,15 @@ import shlex
 import sys
 from dataclasses import fields
 
-from datamodels.cli.catalogue import LAUNCH, WORKER
-from datamodels.cli.command_line import scan, without_options
+from datamodels.cli.catalogue import LAUNCH
+from datamodels.cli.command_line import without_options
 from datamodels.cli.runner import Values, run, section
-from datamodels.errors import DatamodelsError, UsageError
+from datamodels.errors import DatamodelsError
 from datamodels.training.launcher.config import LaunchConfig, LaunchResult
 from datamodels.training.launcher.fill import fill_store, run_launch
 from datamodels.training.launcher.slurm_options import SlurmOptions
 from datamodels.training.launcher.summary import failures
+from datamodels.training.launcher.worker_options import refuse_worker_options
 from datamodels.training.store import Store
 from datamodels.training.supervisor import terminated_as_exit
 
@@ -34,7 +35,7 @@ def _launch(values: Values) -> int:
     slurm = {f.name: given[f.name] for f in fields(SlurmOptions) if f.name in _SLURM}
     given["slurm"] = SlurmOptions(**slurm)
     config = LaunchConfig(**{f.name: given[f.name] for f in fields(LaunchConfig)})
-    _refuse_worker_options()
+    refuse_worker_options(LAUNCH, "launch")
     options = without_options(sys.argv[1:], LAUNCH.options())
     try:
         with terminated_as_exit():
@@ -47,15 +48,6 @@ def _launch(values: Values) -> int:
     _report(result, config)
     handed_over = result.command or (result.jobs and not config.wait)
     return 0 if result.is_complete or handed_over else 1
-
-
-def _refuse_worker_options() -> None:
-    """Which rows a worker runs, and for whom, is the launcher's to say."""
-    found = scan(sys.argv[1:], declared=LAUNCH.options(), flags=("worker.do_if_complete",)).options
-    for name in sorted((found.keys() & WORKER.options()) - LAUNCH.options().keys()):
-        own = f"launch.{name.partition('.')[2]}"
-        hint = f"write --{own}" if own in LAUNCH.options() else "leave it out"
-        raise UsageError(f"--{name} is the launcher's to set; {hint}")
 
 
 def _say_how_to_go_on(config: LaunchConfig) -> None:

@@ -7,12 +7,12 @@ names of :class:`datamodels.training.store_status.StoreStatus`.
 import json
 import time
 
+from datamodels.cli.amounts import bytes_text, span_text
 from datamodels.cli.catalogue import STATUS
 from datamodels.cli.runner import Values, run
 from datamodels.training.store_status import StoreStatus, status_of
 
 _MOST_INDICES = 60  # characters
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def main() -> int:
@@ -48,8 +48,8 @@ def _lines(status: StoreStatus) -> list[str]:
     else:
         lines += _pace(status)
     lines.append(
-        f"  disk         {_bytes(status.disk_bytes_size)} of arrays, "
-        f"{_bytes(status.disk_bytes_reserved)} held, {_bytes(status.disk_bytes_free)} free"
+        f"  disk         {bytes_text(status.disk_bytes_size)} of arrays, "
+        f"{bytes_text(status.disk_bytes_reserved)} held, {bytes_text(status.disk_bytes_free)} free"
     )
     for error in status.last_errors:
         lines.append(f"  row {error.row} failed at {_clock(error.ended)}: {error.error}")
@@ -65,12 +65,12 @@ def _pace(status: StoreStatus) -> list[str]:
     hosts = ", ".join(f"{name}: {n}" for name, n in status.hosts_running.items())
     workers = f"{status.workers_running} workers running" + (f" ({hosts})" if hosts else "")
     lines = [
-        f"  rate         {_rate(status.rows_per_second)}, over {_span(status.window_seconds)}; "
+        f"  rate         {_rate(status.rows_per_second)}, over {span_text(status.window_seconds)}; "
         f"{workers}"
     ]
     if status.estimated_end is not None and status.seconds_left is not None:
         lines.append(
-            f"  complete in  {_span(status.seconds_left)}, at {_clock(status.estimated_end)}"
+            f"  complete in  {span_text(status.seconds_left)}, at {_clock(status.estimated_end)}"
         )
     return lines
 
@@ -89,25 +89,11 @@ def _rate(per_second: float) -> str:
     return f"{per_second * 3600:.2g} rows an hour"
 
 
-def _span(seconds: float) -> str:
-    for length, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
 def _clock(at: float) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
     except (OverflowError, ValueError, OSError):  # in a million years, at this rate
         return "a time beyond the calendar"
-
-
-def _bytes(count: int) -> str:
-    size, unit = float(count), 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{count} bytes"
 
 
 if __name__ == "__main__":

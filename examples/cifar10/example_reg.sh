@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # From a store of CIFAR-10 models to datamodels, run from the root of the repository:
 #
-#     bash examples/cifar10/example_reg.sh STORE [OUT]
+#     bash examples/cifar10/example_reg.sh STORE [OUT] [--data.num_train=80 ...]
 #
-# STORE holds masks (models, 50000) and margins (models, 10000). OUT (STORE/regression by default)
-# gets reg_data.beton and reg_results/.
+# STORE holds masks (models, images) and margins (models, test images). OUT (STORE/regression by
+# default) gets reg_data.beton and reg_results/. Options are those of compute_datamodels and come
+# before those of regression_config.yaml. Stopped and started again, it goes on where it was.
 set -euo pipefail
 
-tmp_dir=${1:?"usage: bash examples/cifar10/example_reg.sh STORE [OUT]"}
-out_dir=${2:-$tmp_dir/regression}
+tmp_dir=${1:?"usage: bash examples/cifar10/example_reg.sh STORE [OUT] [--data.num_train=80 ...]"}
+shift
+out_dir=$tmp_dir/regression
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then
+    out_dir=$1
+    shift
+fi
 here=$(dirname "$0")
 mkdir -p "$out_dir"
 
@@ -23,4 +29,6 @@ fi
 python -m datamodels.regression.compute_datamodels \
     -C "$here/regression_config.yaml" \
     --data.data_path="$out_dir/reg_data.beton" \
-    --cfg.out_dir="$out_dir/reg_results"
+    --cfg.out_dir="$out_dir/reg_results" \
+    --cfg.resume=true \
+    "$@"

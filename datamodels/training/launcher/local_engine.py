@@ -62,14 +62,19 @@ def run_locally(
         line.update(listener.complete, len(queue.set_aside), 0)
     logs.trim(at_once=True)
     if supervisor.status:
-        place = supervisor.failed_place
-        silent = (
-            f"the worker ended with status {supervisor.status} while it imported "
-            f"{config.main_import}, and said nothing; see {logs.paths(place)[0]}"
-        )
-        raise WorkerFailedError(logs.said(place) or silent, supervisor.status)
+        raise worker_failed(supervisor, logs, config.main_import)
     reasons = {row: supervisor.reasons[row] for row in queue.set_aside if row in supervisor.reasons}
     return LaunchResult(len(rows), listener.complete, tuple(queue.set_aside), reasons=reasons)
+
+
+def worker_failed(supervisor: Supervisor, logs: WorkerLogs, main_import: str) -> WorkerFailedError:
+    """Why no worker could begin, in the words of the last one."""
+    place = supervisor.failed_place
+    silent = (
+        f"the worker ended with status {supervisor.status} while it imported {main_import}, and "
+        f"said nothing; see {logs.paths(place)[0]}"
+    )
+    return WorkerFailedError(logs.said(place) or silent, supervisor.status)
 
 
 class _Listener:

@@ -41,6 +41,19 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
     return [] if found.returncode else found.stdout.split()
 
 
+def gpu_memory(gpus: list[str]) -> list[tuple[int, int]]:
+    """Bytes in use and in all of each of these GPUs; empty where nvidia-smi does not say."""
+    asked = ["nvidia-smi", "--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(
+            [*asked, "-i", ",".join(gpus)], capture_output=True, text=True, timeout=30, check=True
+        )
+        lines = [line.split(",") for line in found.stdout.splitlines()]
+        return [(int(used) * 2**20, int(total) * 2**20) for used, total in lines]
+    except (OSError, subprocess.SubprocessError, ValueError):  # parts of a GPU say "[N/A]"
+        return []
+
+
 def usable_cores() -> int:
     """Cores that this process may keep busy."""
     if hasattr(os, "sched_getaffinity"):
