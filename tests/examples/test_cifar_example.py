@@ -16,7 +16,7 @@ from tests.examples.test_examples import shell
 OPTIONS = (
     "--models=30", "--classes=disc,square", "--per-class=20,6", "--training.width=2",
     "--training.epochs=3", "--training.lr_peak_epoch=1", "--training.batch_size=8",
-    "--launch.workers=2",
+    "--training.lr=0.2", "--launch.workers=2",
 )  # fmt: skip
 
 
