@@ -1,11 +1,11 @@
 """``python -m datamodels.published COMMAND``: list, download, check, and what else is named in
-``datamodels.cli.published``."""
+``datamodels.cli.published_commands``."""
 
 import sys
 from importlib import import_module
 
 import datamodels
-from datamodels.cli.published import PUBLISHED_COMMANDS
+from datamodels.cli.published_commands import PUBLISHED_COMMANDS
 from datamodels.near_miss import nearest
 
 # Each has a function main() -> exit status, which reads its options in sys.argv.

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from datamodels.cli.progress import ProgressLine
-from datamodels.cli.published import PUBLISHED_CHECK
+from datamodels.cli.published_commands import PUBLISHED_CHECK
 from datamodels.cli.runner import Values, run
 from datamodels.published.checks import Checked, check_folder
 from datamodels.published.tables import columns, size_text

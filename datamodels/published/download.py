@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from datamodels.cli.progress import ProgressLine
-from datamodels.cli.published import PUBLISHED_DOWNLOAD
+from datamodels.cli.published_commands import PUBLISHED_DOWNLOAD
 from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import missing_folders

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from datamodels.cli.published import PUBLISHED_LIST
+from datamodels.cli.published_commands import PUBLISHED_LIST
 from datamodels.cli.runner import Values, run, section
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
 from datamodels.published.retries import persistently

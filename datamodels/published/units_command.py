@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.cli.published import PUBLISHED_UNITS
+from datamodels.cli.published_commands import PUBLISHED_UNITS
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map

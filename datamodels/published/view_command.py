@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from datamodels.cli.published import PUBLISHED_VIEW
+from datamodels.cli.published_commands import PUBLISHED_VIEW
 from datamodels.cli.runner import Values, run, warn
 from datamodels.errors import MissingFileError
 from datamodels.published.view import refresh_views
