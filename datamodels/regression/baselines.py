@@ -26,6 +26,7 @@ from datamodels.regression.status import status_of_gap
 # below p the features that noise can use grow with p / n, and so does the penalty that helps.
 _LARGEST_LAMBDA = 100.0
 RIDGE_EPS = 1e-4
+_BLOCK_VALUES = 2**24  # of G, in float64 at a time
 
 
 class RidgeEngine:
@@ -132,7 +133,12 @@ class _DifferencePath:
     def solve(self, lam: Float64s, which: Int64s) -> Solved:  # noqa: ARG002
         """See ``contract.BlockPath``."""
         w = self.c[which]
-        product = w.astype(np.float32) @ self.gram
-        residual = 1 - 2 * np.einsum("rp,rp->r", w, w) + np.einsum("rp,rp->r", w, product)
+        residual = 1 - 2 * np.einsum("rp,rp->r", w, w)
+        # In float64, block by block: how float32 rounds depends on the other targets of the block.
+        step = max(1, _BLOCK_VALUES // len(self.gram))
+        for start in range(0, len(self.gram), step):
+            part = slice(start, start + step)
+            product = w @ self.gram[:, part].astype(np.float64)
+            residual += np.einsum("rp,rp->r", w[:, part], product)
         none = np.zeros(len(which))
         return Solved(to_sparse(w), none, none.astype(np.int64), none.astype(np.int64), residual)
