@@ -79,6 +79,11 @@ PUBLISHED_CHECK = Command(
         ),
     ),
     strict=True,
+    details=(
+        "Files are compared with the checksums that download notes beside them (FILE.jsonl, and\n"
+        "FILE.partial.jsonl of what is there in part). Of .npy files without these only header\n"
+        "and length are looked at, of .pt files the checksums within."
+    ),
     positional="check.root",
     aliases={"json": "check.json"},
 )

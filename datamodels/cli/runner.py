@@ -228,6 +228,8 @@ def _print_help(command: Command, config: SharedConfig) -> None:
     word = f" [{command.positional.rpartition('.')[2].upper()}]" if command.positional else ""
     print(f"usage: python -m {command.module}{word} [-C FILE] [--section.name=value ...]\n")
     print(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
+    if command.details:
+        print(f"{command.details}\n")
     print("Options may also come from YAML or JSON files (-C FILE, --config-file FILE, repeatable)")
     print("and from environment variables of the same name, which overrule the command line.\n")
     if command.positional:

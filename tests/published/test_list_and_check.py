@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodels.published.catalogue import published_files
-from datamodels.published.layout import journal_of, partial_of
+from datamodels.published.layout import journal_of, partial_of, record_of
 from datamodels.published.partial_file import read_journal
 from tests.conftest import assert_fails
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
@@ -56,7 +56,11 @@ def test_downloads_are_good(downloaded, run):
     result = run("published check", ".")
     assert result.returncode == 0, result.stdout
     assert "rows 0-9,100 of 10300" in result.stdout
-    assert "3 of 3 files are good" in result.stdout
+    assert "2 files are whole, 1 in part" in result.stdout
+    words = [line.split()[-2:] for line in result.stdout.splitlines() if line.startswith("cifar")]
+    assert words[0] == ["part,", "good"]
+    assert [word[-1] for word in words[1:]] == ["good", "good"]
+    assert "note:" not in result.stdout.replace("note: cifar", "")  # sizes differ
     files = {row["key"]: row for row in json.loads(run("published check", ".", "--json").stdout)}
     assert set(files) == {MASKS, MARGINS, WEIGHTS}
     assert not any(row["faults"] for row in files.values())
@@ -89,6 +93,46 @@ def test_every_damage_is_found(downloaded, run):
         found.append(result.stdout.count("error:"))
         assert "ownload it again" in result.stdout or "remove it" in result.stdout, name
     assert found == [1, 1, 1, 2, 3, 3]
+
+
+def test_one_bit_amid_a_whole_file_is_found(downloaded, run):
+    damage(downloaded / MARGINS, 128 + 40 * 700)
+    result = run("published check", ".")
+    assert_fails(result, 1, "other bytes than were downloaded", "ownload it again")
+    assert "1 file is whole, 1 in part, 1 WRONG" in result.stdout
+
+
+def test_without_a_record_it_is_said_what_was_looked_at(downloaded, run):
+    damage(downloaded / MARGINS, 128 + 40 * 700)
+    for record in (None, "nonsense\n"):
+        record_of(downloaded / MARGINS).unlink()
+        if record:
+            record_of(downloaded / MARGINS).write_text(record)
+        result = run("published check", ".")
+        assert result.returncode == 0, result.stdout
+        assert "only header and length were looked at" in result.stdout
+        assert ("is damaged; remove it" in result.stdout) == bool(record)
+        record_of(downloaded / MARGINS).touch()
+    record_of(downloaded / WEIGHTS).unlink()
+    damage(downloaded / WEIGHTS, 3000)  # archives have checksums of their own
+    assert_fails(run("published check", "."), 1, "is damaged", "ownload it again")
+    assert "only header\nand length" in run("published check", "--help").stdout
+
+
+def test_a_record_is_of_use_before_it_has_its_name(downloaded, run):
+    record_of(downloaded / MARGINS).rename(journal_of(downloaded / MARGINS))  # killed just before
+    result = run("published check", ".")
+    assert result.returncode == 0, result.stdout
+    assert "the same command tidies up" in result.stdout
+    damage(downloaded / MARGINS, 128 + 40 * 700)
+    assert_fails(run("published check", "."), 1, "other bytes than were downloaded")
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_look_at_no_other(downloaded, run):
+    (downloaded / MARGINS).unlink()
+    (downloaded / MARGINS).mkdir()
+    result = run("published check", ".")
+    assert_fails(result, 1, "test_margins_50pct.npy", "1 file is whole, 1 in part, 1 WRONG")
 
 
 def test_bytes_that_were_not_fetched_are_no_damage(downloaded, run):

@@ -33,10 +33,11 @@ def no_pauses(monkeypatch):
 
 
 def assert_whole(root: Path, objects: dict[str, bytes], keys=(MASKS, MARGINS, WEIGHTS)) -> None:
-    """Files with the bytes of the objects, and nothing else."""
+    """Files with the bytes of the objects, their records, and nothing else."""
     for key in keys:
         assert (root / key).read_bytes() == objects[key]
-    assert {str(f.relative_to(root)) for f in root.rglob("*") if f.is_file()} == set(keys)
+    records = {f"{key}.jsonl" for key in keys}
+    assert {str(f.relative_to(root)) for f in root.rglob("*") if f.is_file()} == {*keys, *records}
 
 
 def assert_no_promise_is_broken(final: Path, raw: bytes) -> None:
