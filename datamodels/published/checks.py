@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import DatamodelsError, InputError, MissingFileError
-from datamodels.npy_file import read_header
 from datamodels.published.byte_ranges import Range
 from datamodels.published.catalogue import PublishedFile, published_files
 from datamodels.published.layout import PublishedLayout, journal_of, partial_of, record_of
+from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import (
     Journal,
     complete_rows,
@@ -144,7 +144,7 @@ def _faults_of_whole(
         record = None
     if published.is_array:
         try:
-            difference = catalogue_difference(published, read_header(final))
+            difference = catalogue_difference(published, local_header(final))
         except DatamodelsError as error:
             return [str(error)], remarks
         remarks += [difference] if difference else []
@@ -215,7 +215,7 @@ def _part(published: PublishedFile, partial: Path, journal: Journal, reading: _R
             f"{partial.name}.jsonl, and download it again"
         )
     if published.is_array:
-        header = read_header(partial)
+        header = local_header(partial)
         share = _rows_there(complete_rows(partial))
         remarks.append(catalogue_difference(published, header))
     return Checked(published.key, share, False, have, tuple(faults), tuple(filter(None, remarks)))

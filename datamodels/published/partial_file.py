@@ -31,9 +31,9 @@ from datamodels.files import (
     try_lock,
     write_all,
 )
-from datamodels.npy_file import read_header
 from datamodels.published.byte_ranges import ByteRanges, Range
 from datamodels.published.layout import PARTIAL, final_of, journal_of, partial_of, record_of
+from datamodels.published.local_header import local_header
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def complete_rows(path: Path) -> NDArray[np.bool_]:
 
     All of a file that has its final name are.
     """
-    header = read_header(path)
+    header = local_header(path)
     n_rows = header.shape[0] if header.shape else 0
     if not path.name.endswith(PARTIAL) or not header.row_bytes:
         return np.ones(n_rows, bool)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.byte_ranges import ByteRanges, Range, length_of
 from datamodels.published.catalogue import PublishedFile, cost_of
 from datamodels.published.layout import PublishedLayout, partial_of
+from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import Source, read_journal, remove_leftovers
 from datamodels.published.remote_header import Read, header_from, whole_header
 from datamodels.published.s3_errors import AccessError, NoObjectError, changed
@@ -87,14 +88,14 @@ def is_complete(published: PublishedFile, final: Path, rows: Rows | None) -> boo
     """Whether all that is asked for is on the disk, which nobody needs to be asked about."""
     if final.exists():
         if published.is_array:
-            read_header(final)  # refuses a file of another length
+            local_header(final)  # refuses a file of another length
         return True
     journal = read_journal(final)
     if journal is None or rows is None or not published.is_array:
         return False
     if not journal.ranges.missing(0, journal.source.size):
         return False  # whole, but for its name
-    header = read_header(partial_of(final))
+    header = local_header(partial_of(final))
     return not _missing(header, _row_ranges(header, rows, published), journal.ranges)
 
 
@@ -122,7 +123,7 @@ def _item(
             published, final, source, None, None, tuple(have.missing(0, source.size)), begun
         )
     if journal is not None:
-        header = read_header(partial_of(final))
+        header = local_header(partial_of(final))
     elif source.size == published.size:  # checked against the object's own before any row is read
         offset = len(header_bytes(published.shape, published.dtype))
         header = NpyHeader(published.shape, published.dtype, offset)

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from datamodels.errors import ExistsError, MissingFileError
 from datamodels.files import disk_errors, new_folder, sync_folder
-from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.catalogue import DATASETS, PublishedFile, alphas_of, find, kinds_of
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
+from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -154,7 +155,7 @@ def _present(root: Path, dataset: str, alpha: float) -> dict[str, _Array]:
         published = find(dataset, alpha, kind, split)
         file = present_file(PublishedLayout(root).file(published.key))
         if file is not None:
-            found[key] = _Array(published, file, read_header(file), complete_rows(file))
+            found[key] = _Array(published, file, local_header(file), complete_rows(file))
     return found
 
 

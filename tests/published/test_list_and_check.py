@@ -149,6 +149,9 @@ def test_a_view_shows_what_is_there(downloaded, run):
     assert result.returncode == 0, result.stderr
     assert "cifar/50pct: masks, margins; 11 complete rows of 10,300" in result.stdout
     assert_fails(run("published view", "cifar"), 1, "holds no published array")
+    journal_of(downloaded / MASKS).unlink()
+    (downloaded / MARGINS).unlink()
+    assert_fails(run("published view", "."), 1, f"of {partial_of(downloaded / MASKS).name} nothing")
 
 
 def test_a_folder_without_published_files_is_no_good_news(run, tmp_path):

@@ -190,7 +190,10 @@ def test_damaged_files_and_missing_ones_are_named(whole, tmp_path):
         open_view(whole, alpha=0.3)
     path = whole / "cifar" / "data" / "train_masks_50pct.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match=r"truncated.*Remove it and download it again"):
+        refresh_views(whole)
+    path.write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"no \.npy file.*Remove it and download it again"):
         refresh_views(whole)
 
 
