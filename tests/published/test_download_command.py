@@ -15,7 +15,7 @@ from datamodels.published.partial_file import read_journal
 from tests.conftest import ROOT, assert_fails, requires
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
 from tests.published.s3_server import KEY_ID, SECRET, Refuse, Slow
-from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
+from tests.published.small_disk import HAS_SMALL_DISKS, make_read_only, small_disk
 
 KINDS = "--download.kinds=masks,margins,datamodels"
 
@@ -76,6 +76,12 @@ def test_without_a_terminal_or_yes_nothing_is_spent(proxy, tmp_path, said_nothin
     for more in ([], ["--download.rows=0-9"]):
         result = said_nothing_secret("--download.root=here", KINDS, *more)
         assert_fails(result, 2, "--yes")
+        assert "0.09 USD" in result.stdout  # what it would cost is no secret
+        dry = said_nothing_secret("--download.root=here", KINDS, "--dry_run", "--yes", *more)
+        assert dry.returncode == 0, dry.stderr
+        assert "nothing was fetched" in dry.stdout
+        assert "together" in dry.stdout
+        assert ("at most" in dry.stdout) == bool(more)  # whose sizes the catalogue does not know
     assert not proxy.gets()
     assert not (tmp_path / "here").exists()
 
@@ -164,9 +170,46 @@ def test_what_a_server_says_is_not_repeated(proxy, said_nothing_secret, refusal,
 def test_what_is_reported_missing_is_passed_over(proxy, tmp_path, said_nothing_secret):
     words = ["--download.root=here", "--download.kinds=datamodels", "--yes"]
     alone = said_nothing_secret(*words, "--download.splits=train", "--download.alpha=0.1")
-    assert_fails(alone, 1, "as reported")
+    assert_fails(alone, 1, "as reported", "error: nothing was fetched")
     assert_fails(said_nothing_secret(*words, "--download.splits=train"), 1, "there is no s3://")
     assert not (tmp_path / "here").exists()
+
+
+def test_what_is_missing_keeps_nothing_else_from_coming(proxy, objects, tmp_path, run):
+    words = ["--download.root=here", "--download.kinds=all", "--download.splits=all", "--yes"]
+    result = run("published download", *words)
+    lacking = ["cifar/data/train_margins_50pct.npy", "cifar/data/test_logits_50pct.npy"]
+    assert_fails(result, 1, "error: 4 of the files asked for", *lacking)
+    for name in lacking:
+        assert f"warning: there is no s3://madrylab-datamodels/{name}" in result.stderr
+    assert "as a store:" in result.stdout
+    for key, content in objects.items():
+        assert (tmp_path / "here" / key).read_bytes() == content
+    dry = run("published download", *words[:-1], "--dry_run")
+    assert_fails(dry, 1, "error: 4 of the files")
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused_before_anything_is_asked(
+    proxy, tmp_path, said_nothing_secret
+):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below/it"):
+        result = said_nothing_secret(f"--download.root={place}", KINDS, "--yes")
+        assert_fails(result, 2, f"{place} cannot be a folder: file is a file")
+    assert not proxy.requests
+
+
+@requires("faults", HAS_SMALL_DISKS, "mounting a small file system takes root")
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
+    proxy, tmp_path, said_nothing_secret
+):
+    with small_disk(tmp_path / "disk", mib=2) as (root, _):
+        make_read_only(root)
+        for place in (root, root / "here"):
+            result = said_nothing_secret(f"--download.root={place}", KINDS, "--yes")
+            assert_fails(result, 1, "cannot be written", "another --download.root")
+            assert "are kept" not in result.stderr
+    assert not proxy.requests
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_no_row_is_in_both_parts_and_none_in_neither(end, n_evaluation):
 
 def test_a_file_that_is_cut_short_is_to_be_downloaded_again(root):
     for kind, more in (("masks", {}), ("datamodels", {"units": "raw"})):
-        path = path_of(root, kind)
+        path = put_datamodels(root, WEIGHT, BIAS) if kind == "datamodels" else path_of(root, kind)
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(InputError, match=f"{path.name}.* download it again"):
             load(root, kind=kind, **more)

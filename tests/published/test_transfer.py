@@ -53,6 +53,7 @@ def test_files_are_the_objects_whatever_the_pieces(proxy, objects, tmp_path, wor
     transfer = download(tmp_path, workers=workers, chunk=chunk)
     assert_whole(tmp_path, objects)
     assert transfer.received == proxy.transferred == sum(map(len, objects.values()))
+    assert transfer.kept == transfer.received
 
 
 def test_nothing_is_asked_about_what_is_there(proxy, tmp_path):
