@@ -100,6 +100,7 @@ def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
         "kind": _KIND,
         "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
         "remedy": _DOWNLOAD,
+        "repair": "make it anew with python -m datamodels.published view {folder}/../..",
     }
     if not os.path.lexists(path):
         with new_folder(path) as folder:

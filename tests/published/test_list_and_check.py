@@ -8,6 +8,7 @@ import pytest
 from datamodels.published.catalogue import published_files
 from datamodels.published.layout import journal_of, partial_of, record_of
 from datamodels.published.partial_file import read_journal
+from datamodels.published.tables import size_text
 from tests.conftest import assert_fails
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
 from tests.published.downloading import FILES, download
@@ -39,12 +40,21 @@ def test_the_list_as_json(run):
     assert sum(row["reported_missing"] is not None for row in rows) == 3
 
 
-def test_the_list_is_compared_with_the_bucket(run, proxy):
+def test_the_list_is_compared_with_the_bucket(run, proxy, objects):
     result = run("published list", "--check", "--list.dataset=cifar", "--list.alpha=0.5")
     assert result.returncode == 1  # nobody puts 15 GB into a test
     lines = result.stdout.splitlines()
     assert any("masks" in line and "BYTES, NOT 15500000128" in line for line in lines)
     assert any("logits" in line and "NOT THERE" in line for line in lines)
+    assert "(missing)" not in result.stdout
+    assert "to fetch all that was found" in result.stdout
+    assert f"together {size_text(sum(map(len, objects.values())))}: < 0.01 USD" in result.stdout
+    error = "error: 7 of 7 files are not as listed: not there: cifar/data/train_margins_50pct.npy"
+    for said in (result.stderr, run("published list", "--check", "--json", "--list.dataset=cifar",
+                                    "--list.alpha=0.5").stderr):  # fmt: skip
+        assert error in said
+        assert "of another size: " in said
+        assert "What is found rules" in said
     missing = run("published list", "--check", "--list.kinds=datamodels", "--list.splits=train",
                   "--list.alpha=0.1")  # fmt: skip
     assert missing.returncode == 0
