@@ -89,6 +89,8 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
     if command.positional:
         command_line.take_positional(found, command.positional)
+        if found.positional:  # too many words, which is what is wrong: not that there is none
+            found.options.setdefault(command.positional, found.positional[0])
     from_files = names_in_files(found)
     faults = misspelled(command, found.options)
     faults += misspelled(command, from_files, in_file=True)

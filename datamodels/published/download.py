@@ -6,9 +6,10 @@ the bucket lacks keeps nothing else from being fetched; the status is 1 then.
 """
 
 import shutil
+import signal
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -107,7 +108,7 @@ def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
         retries=options["retries"],
     )
     try:
-        with ProgressLine("B") as progress:
+        with _ended_by_sigterm(), ProgressLine("B") as progress:
             transfer.run(lambda received: progress("fetching", min(received, plan.size), plan.size))
     except BaseException:
         came = size_text(transfer.kept)
@@ -116,6 +117,20 @@ def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
             refresh_views(root)
         raise
     print(f"fetched {size_text(transfer.received)}")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop a transfer as Ctrl-C does: threads write what they hold, and it is said."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def refuse_file(root: Path) -> None:
@@ -171,12 +186,12 @@ def _lines(plan: Plan, root: Path) -> list[str]:
 
 
 def _what(item: Item) -> str:
-    part = "the rest of " if item.begun else ""
     if item.at_most:
         return "rows of it, at most all"
     if item.rows is None:
-        return f"{part}all of it"
-    return f"{part}rows {rows_text(item.rows)}"
+        return "the rest of it" if item.begun else "all of it"
+    rows = rows_text(item.rows)
+    return f"{'row' if rows.isdigit() else 'rows'} {rows}{', the rest' if item.begun else ''}"
 
 
 def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
@@ -187,8 +202,12 @@ def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
         raise UsageError(_NO_ANSWER)
     try:
         answer = input("Fetch and pay? [y/N] ")
-    except EOFError:
+    except EOFError:  # Ctrl-D, which ends no line
+        print()
         answer = ""
+    except KeyboardInterrupt:
+        print()
+        raise
     if answer.strip().lower() not in ("y", "yes"):
         raise DatamodelsError("nothing was fetched, as you said")
 

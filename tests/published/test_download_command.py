@@ -86,7 +86,7 @@ def test_without_a_terminal_or_yes_nothing_is_spent(proxy, tmp_path, said_nothin
     assert not (tmp_path / "here").exists()
 
 
-@pytest.mark.parametrize("answer", ["y", "n", ""])
+@pytest.mark.parametrize("answer", ["y", "n", "", "\x04"])
 def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
     ours, theirs = pty.openpty()
     process = start(tmp_path, "--download.kinds=datamodels", stdin=theirs)
@@ -96,12 +96,15 @@ def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
     os.close(theirs)
     assert "USD" in out
     assert out.index("USD") < out.index("[y/N]")
+    assert answer != "\x04" or out.endswith("[y/N] \n")
     assert process.returncode == (0 if answer == "y" else 1), err
     assert (tmp_path / WEIGHTS).exists() == (answer == "y")
     assert bool(proxy.gets()) == (answer == "y")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_stopped_download_goes_on_where_it_was(proxy, objects, tmp_path, number, status):
     proxy.always = Slow(0.01)  # 1.6 MiB a second for each of the requests
     words = ["--download.kinds=masks", "--download.workers=2", "--download.chunk_mib=1", "--yes"]
@@ -111,6 +114,7 @@ def test_a_stopped_download_goes_on_where_it_was(proxy, objects, tmp_path, numbe
     out, err = process.communicate(timeout=30)
     assert process.returncode == status
     assert "Traceback" not in out + err
+    assert ("came and are kept" in err) == (number != signal.SIGKILL)
     assert not (tmp_path / MASKS).exists()
     have = len(read_journal(tmp_path / MASKS).ranges)
     assert 0 < have < len(objects[MASKS])
@@ -218,6 +222,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
         (["--download.kinds=weights"], "there are masks, margins"),
         (["--download.kinds=masks", "--download.alpha=0.4"], "there are 0.1, 0.2"),
         (["--download.kinds=masks", "--download.rows=7-5"], "5-7"),
+        (
+            ["--download.kinds=masks", "--download.rows=evaluatoin"],
+            "'evaluatoin' is no row or range; did you mean evaluation?",
+        ),
         (["--download.kinds=masks", "--download.rows=10300"], "rows 0 to 10299"),
         (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
         (["--download.kind=masks"], "did you mean --download.kinds"),

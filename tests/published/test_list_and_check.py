@@ -168,6 +168,14 @@ def test_a_folder_without_published_files_is_no_good_news(run, tmp_path):
     np.save(tmp_path / "masks.npy", np.zeros(3))
     assert_fails(run("published check", "."), 1, "holds no published file")
     assert_fails(run("published check"), 2, "is required")
+    several = run("published check", "a", "b")
+    assert_fails(several, 2, "one word at most")
+    assert "is required" not in several.stderr
+
+
+@pytest.mark.parametrize("alpha", ["50", "0.3", "abc"])
+def test_an_alpha_that_is_not_there_names_those_that_are(run, alpha):
+    assert_fails(run("published list", f"--list.alpha={alpha}"), 2, "0.1, 0.2, 0.5, 0.75")
 
 
 def test_the_command_without_a_word_lists_its_words(run):
