@@ -163,13 +163,14 @@ def _present(root: Path, dataset: str, alpha: float) -> dict[str, _Array]:
 def _choose(present: dict[str, _Array]) -> _Chosen:
     decisive = [key for key in _DECISIVE if key in present] or [*present][:1]
     chosen = _Chosen(present[decisive[0]].rows, {})
+    differences = []
     for key in sorted(present, key=lambda key: key not in decisive):  # decisive ones first
         array = present[key]
         about = array.published
         if (array.header.shape, array.header.dtype) != (about.shape, about.dtype):
-            chosen.remarks.append(
-                f"{about.key} has shape {array.header.shape} and dtype {array.header.dtype}; the "
-                f"catalogue says {about.shape} and {about.dtype}"
+            differences.append(
+                f"{about.key} has shape {array.header.shape} and dtype {array.header.dtype}, not "
+                f"{about.shape} and {about.dtype}"
             )
         if len(array.rows) != len(chosen.complete):
             chosen.remarks.append(
@@ -187,6 +188,8 @@ def _choose(present: dict[str, _Array]) -> _Chosen:
             )
             continue
         chosen.arrays[key] = array
+    if differences:
+        chosen.remarks.insert(0, f"other than the catalogue says: {'; '.join(differences)}")
     if len(chosen.complete) and not chosen.complete.any():
         chosen.remarks.append(f"no row is complete: none is there in {' and '.join(decisive)}")
     return chosen
