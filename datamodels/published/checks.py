@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from datamodels.errors import DatamodelsError, InputError, MissingFileError
 from datamodels.published.byte_ranges import Range
 from datamodels.published.catalogue import PublishedFile, published_files
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, journal_of, partial_of, record_of
-from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import (
     Journal,
     complete_rows,

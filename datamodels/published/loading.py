@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.published.catalogue import N_EVALUATION, PublishedFile, find
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PARTIAL, PublishedLayout
-from datamodels.published.local_header import local_header
 from datamodels.published.mask_scales import training_scales
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.regression.result import Datamodels, Units

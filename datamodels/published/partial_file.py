@@ -32,8 +32,8 @@ from datamodels.files import (
     write_all,
 )
 from datamodels.published.byte_ranges import ByteRanges, Range
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PARTIAL, final_of, journal_of, partial_of, record_of
-from datamodels.published.local_header import local_header
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.byte_ranges import ByteRanges, Range, length_of
 from datamodels.published.catalogue import PublishedFile, cost_of
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, partial_of
-from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import Source, read_journal, remove_leftovers
 from datamodels.published.remote_header import Read, header_from, whole_header
 from datamodels.published.s3_errors import AccessError, NoObjectError, changed

@@ -23,9 +23,9 @@ from datamodels.errors import ExistsError, MissingFileError
 from datamodels.files import disk_errors, new_folder, sync_folder
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.catalogue import DATASETS, PublishedFile, alphas_of, find, kinds_of
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
-from datamodels.published.local_header import local_header
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec

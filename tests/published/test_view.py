@@ -247,7 +247,7 @@ READERS = {
         "evaluation.learning_curve",
         "--curve.data_path={}",
         "--curve.out=out",
-        "--curve.held_out=60",
+        "--curve.num_held_out=60",
         "--curve.k=10",
         "--curve.eps=0.05",
     ],
