@@ -23,9 +23,14 @@ GROWING_NOTE = "_growing.json"
 class WrongSizeError(InputError):
     """A ``.npy`` file that is not as long as its header says."""
 
-    def __init__(self, message: str, header: "NpyHeader") -> None:
-        super().__init__(message)
+    def __init__(self, found: str, header: "NpyHeader") -> None:
+        super().__init__(f"{found}. Copy it again from where it is whole")
+        self.found = found  # without the remedy, which is another for what can be downloaded
         self.header = header
+
+
+class NoHeaderError(InputError):
+    """A file that does not begin with a header of a ``.npy`` file."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,7 @@ def _read_header(path: Path) -> NpyHeader:
     state = "truncated" if size < header.file_bytes else "longer than its header says"
     raise WrongSizeError(
         f"{path} is {state}: it has {size} bytes, and an array of shape {header.shape} and "
-        f"dtype {header.dtype} takes {header.file_bytes}. Copy it "
-        "again from where it is whole",
+        f"dtype {header.dtype} takes {header.file_bytes}",
         header,
     )
 
@@ -173,7 +177,7 @@ def parse_header(file: BinaryIO, path: Path) -> NpyHeader:
         )
         shape, fortran_order, dtype = read(file)
     except Exception as error:  # numpy parses headers as Python: its parser's errors come through
-        raise InputError(
+        raise NoHeaderError(
             f"{path} is not a .npy file, or its header is cut short: {error}"
         ) from None
     if dtype.hasobject:

@@ -80,6 +80,7 @@ class Command:
     strict: bool = (
         False  # unknown options of its sections are errors, where users' scripts have none
     )
+    details: str = ""  # lines that --help has below the summary
     positional: str | None = None  # full name of an option
     aliases: Mapping[str, str] = field(default_factory=dict)  # short name -> full name
 

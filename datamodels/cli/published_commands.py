@@ -52,6 +52,9 @@ PUBLISHED_DOWNLOAD = Command(
                     "(inclusive) or evaluation (the last 10,000)",
                 ),
                 Option("yes", "flag", "do not ask before spending", default=False),
+                Option(
+                    "dry_run", "flag", "show what it would cost, and fetch nothing", default=False
+                ),
                 Option("workers", "int", "requests at a time", default=8),
                 Option("chunk_mib", "int", "MiB of a request at most", default=8),
                 Option(
@@ -62,7 +65,7 @@ PUBLISHED_DOWNLOAD = Command(
         ),
     ),
     strict=True,
-    aliases={"yes": "download.yes"},
+    aliases={"yes": "download.yes", "dry_run": "download.dry_run"},
 )  # fmt: skip
 
 PUBLISHED_CHECK = Command(
@@ -79,6 +82,11 @@ PUBLISHED_CHECK = Command(
         ),
     ),
     strict=True,
+    details=(
+        "Files are compared with the checksums that download notes beside them (FILE.jsonl, and\n"
+        "FILE.partial.jsonl of what is there in part). Of .npy files without these only header\n"
+        "and length are looked at, of .pt files the checksums within."
+    ),
     positional="check.root",
     aliases={"json": "check.json"},
 )

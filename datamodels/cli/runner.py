@@ -89,6 +89,8 @@ def read_values(command: Command, config: SharedConfig, found: command_line.Scan
     """Typed values of all options; UsageError for misspelled, missing or wrong ones."""
     if command.positional:
         command_line.take_positional(found, command.positional)
+        if found.positional:  # too many words, which is what is wrong: not that there is none
+            found.options.setdefault(command.positional, found.positional[0])
     from_files = names_in_files(found)
     faults = misspelled(command, found.options)
     faults += misspelled(command, from_files, in_file=True)
@@ -228,6 +230,8 @@ def _print_help(command: Command, config: SharedConfig) -> None:
     word = f" [{command.positional.rpartition('.')[2].upper()}]" if command.positional else ""
     print(f"usage: python -m {command.module}{word} [-C FILE] [--section.name=value ...]\n")
     print(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
+    if command.details:
+        print(f"{command.details}\n")
     print("Options may also come from YAML or JSON files (-C FILE, --config-file FILE, repeatable)")
     print("and from environment variables of the same name, which overrule the command line.\n")
     if command.positional:

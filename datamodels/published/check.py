@@ -33,13 +33,22 @@ def _check(values: Values) -> int:
 
 def _lines(checked: Sequence[Checked]) -> list[str]:
     rows = [("file", "there", "bytes", "")]
-    rows += [
-        (file.key, file.there, size_text(file.size), "WRONG" if file.faults else "good")
-        for file in checked
-    ]
+    rows += [(file.key, file.there, size_text(file.size), _state(file)) for file in checked]
     lines = columns(rows, "llr")
     for file in checked:
         lines += [f"error: {fault}" for fault in file.faults]
         lines += [f"note: {remark}" for remark in file.remarks]
-    wrong = sum(bool(file.faults) for file in checked)
-    return [*lines, f"{len(checked) - wrong} of {len(checked)} files are good"]
+    return [*lines, _summary(checked)]
+
+
+def _state(file: Checked) -> str:
+    if file.faults:
+        return "WRONG"
+    return "good" if file.whole else "part, good"
+
+
+def _summary(checked: Sequence[Checked]) -> str:
+    states = [_state(file) for file in checked]
+    whole, part, wrong = map(states.count, ("good", "part, good", "WRONG"))
+    parts = [f"{whole} {'file is' if whole == 1 else 'files are'} whole", f"{part} in part"]
+    return ", ".join([*parts, f"{wrong} WRONG"] if wrong else parts)

@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import DatamodelsError, MissingFileError
-from datamodels.npy_file import read_header
+from datamodels.errors import DatamodelsError, InputError, MissingFileError
 from datamodels.published.byte_ranges import Range
 from datamodels.published.catalogue import PublishedFile, published_files
-from datamodels.published.layout import PublishedLayout, journal_of, partial_of
-from datamodels.published.partial_file import Journal, complete_rows, read_journal
+from datamodels.published.headers_on_disk import local_header
+from datamodels.published.layout import PublishedLayout, journal_of, partial_of, record_of
+from datamodels.published.partial_file import (
+    Journal,
+    complete_rows,
+    is_empty_claim,
+    read_journal,
+    read_record,
+    was_just_finished,
+)
 from datamodels.published.remote_header import catalogue_difference
 from datamodels.published.tables import rows_text
 
@@ -32,6 +39,7 @@ class Checked:
 
     key: str
     there: str  # "all", "rows 0-999 of 310000", "3% of it" or "nothing"
+    whole: bool  # whether it has its final name
     size: int  # bytes that are there
     faults: tuple[str, ...]  # what is wrong
     remarks: tuple[str, ...]  # what is only other than published
@@ -40,8 +48,9 @@ class Checked:
 def check_folder(root: Path, progress: Read) -> list[Checked]:
     """Check every published file in ``root``, partial ones too; MissingFileError where none is.
 
-    Of ``.npy`` files: header and size. Of ``.pt`` files: the checksums that the archive has of its
-    parts. Of partial files: the checksums of all ranges that the journal notes.
+    Of files with the record of their download, and of partial ones with their journal: the
+    checksums of all ranges that it notes. Of other ``.npy`` files: header and length. Of other
+    ``.pt`` files: the checksums that the archive has of its parts.
     """
     layout = PublishedLayout(root)
     there = [
@@ -76,54 +85,104 @@ def _traces(final: Path) -> list[Path]:
 
 
 def _bytes_to_read(final: Path) -> int:
-    if final.exists():
-        return final.stat().st_size if final.suffix == ".pt" else 0
     with suppress(DatamodelsError):
-        journal = read_journal(final)
-        return 0 if journal is None else sum(part.stop - part.start for part in journal.written)
-    return 0
+        notes = read_record(final) if final.exists() else read_journal(final)
+        if notes is not None:
+            return sum(part.stop - part.start for part in notes.written)
+    return final.stat().st_size if final.exists() and final.suffix == ".pt" else 0
 
 
 def _check(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
-    partial, journal = partial_of(final), journal_of(final)
-    if final.exists():
-        checked = _whole(published, final, reading)
-        if rest := [path for path in (partial, journal) if path.exists()]:
-            names = " and ".join(map(str, rest))
-            fault = f"{final} is there, and beside it {names}: remove the rest"
-            return Checked(**{**vars(checked), "faults": (*checked.faults, fault)})
-        return checked
-    if not journal.exists():
-        fault = f"{partial} has no journal, so that nothing is known of it: remove it"
-        return Checked(published.key, "nothing", 0, (fault,), ())
-    if not partial.exists():
-        fault = f"{journal} is there without {partial.name}: remove it"
-        return Checked(published.key, "nothing", 0, (fault,), ())
     try:
-        content = read_journal(final)
-        assert content is not None  # it exists
-        return _part(published, partial, content, reading)
+        if final.exists() and not is_empty_claim(final):
+            return _whole(published, final, reading)
+        return _not_whole(published, final, reading)
     except DatamodelsError as error:
-        return Checked(published.key, "nothing", 0, (str(error),), ())
+        fault = str(error)
+    except OSError as error:  # one file that cannot be read is no reason to look at no other
+        fault = (
+            f"{error.filename or final} cannot be read ({error.strerror}): let yourself read it, "
+            "or remove it and download it again"
+        )
+    return Checked(published.key, "nothing", whole=False, size=0, faults=(fault,), remarks=())
+
+
+def _not_whole(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
+    partial, journal = partial_of(final), journal_of(final)
+    if not journal.exists():
+        raise InputError(f"{partial} has no journal, so that nothing is known of it: remove it")
+    if not partial.exists():
+        raise InputError(f"{journal} is there without {partial.name}: remove it")
+    content = read_journal(final)
+    assert content is not None  # it exists
+    return _part(published, partial, content, reading)
 
 
 def _whole(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
+    faults, remarks = _faults_of_whole(published, final, reading)
+    rest = [path for path in (partial_of(final), journal_of(final)) if path.exists()]
+    if rest and was_just_finished(final):
+        remarks.append(
+            f"a download was killed just after {final} got its name; the same command tidies up"
+        )
+    elif rest:
+        names = " and ".join(map(str, rest))
+        faults.append(f"{final} is there, and beside it {names}: remove the rest")
     size = final.stat().st_size
-    faults, remarks = [], []
+    return Checked(published.key, "all", True, size, tuple(faults), tuple(remarks))
+
+
+def _faults_of_whole(
+    published: PublishedFile, final: Path, reading: _Reading
+) -> tuple[list[str], list[str]]:
+    """Faults and remarks."""
+    remarks = []
+    try:
+        record = read_record(final)
+    except DatamodelsError as error:
+        remarks.append(str(error))
+        record = None
     if published.is_array:
         try:
-            remarks.append(catalogue_difference(published, read_header(final)))
+            difference = catalogue_difference(published, local_header(final))
         except DatamodelsError as error:
-            faults.append(str(error))
-    elif zipfile.is_zipfile(final):
-        faults += list(_archive_faults(final, reading))
-    elif _first_byte(final) == _PICKLE:
-        remarks.append(f"{final} is of the kind that torch saved before 1.6, without checksums")
-    else:
-        faults.append(
+            return [str(error)], remarks
+        remarks += [difference] if difference else []
+    elif not zipfile.is_zipfile(final) and _first_byte(final) != _PICKLE:
+        return [
             f"{final} is no file of torch.save, or cut short. Remove it and download it again"
+        ], remarks
+    if record is not None:
+        return list(_record_faults(final, record, reading)), remarks
+    if published.is_array:
+        remarks.append(f"{final} has no {_no_record(final)}: only header and length were looked at")
+    elif zipfile.is_zipfile(final):
+        return list(_archive_faults(final, reading)), remarks
+    else:
+        remarks.append(
+            f"{final} has no {_no_record(final)}, and is of the kind that torch saved before 1.6, "
+            "without checksums: nothing but its first byte was looked at"
         )
-    return Checked(published.key, "all", size, tuple(faults), tuple(filter(None, remarks)))
+    return [], remarks
+
+
+def _no_record(final: Path) -> str:
+    return f"record of its download ({record_of(final).name})"
+
+
+def _record_faults(final: Path, record: Journal, reading: _Reading) -> Iterator[str]:
+    size = final.stat().st_size
+    if size != record.source.size:
+        yield (
+            f"{final} has {size} bytes, and {record.source.size} were downloaded. Remove it and "
+            "download it again"
+        )
+    elif bad := _other_bytes(final, record, reading):
+        yield (
+            f"{final} has other bytes than were downloaded at {bad}. Remove it and download it "
+            f"again; if you put it there yourself, remove {record_of(final).name}, which is about "
+            "another"
+        )
 
 
 def _first_byte(path: Path) -> bytes:
@@ -148,20 +207,25 @@ def _part(published: PublishedFile, partial: Path, journal: Journal, reading: _R
     size = partial.stat().st_size
     if size != journal.source.size:
         fault = f"{partial} has {size} bytes, and its journal is about {journal.source.size}: "
-        return Checked(published.key, share, have, (f"{fault}remove both",), ())
-    faults, remarks = list(_range_faults(partial, journal, reading)), []
+        return Checked(published.key, share, False, have, (f"{fault}remove both",), ())
+    faults, remarks = [], []
+    if bad := _other_bytes(partial, journal, reading):
+        faults.append(
+            f"{partial} has other bytes than were written at {bad}. Remove it and "
+            f"{partial.name}.jsonl, and download it again"
+        )
     if published.is_array:
-        header = read_header(partial)
+        header = local_header(partial)
         share = _rows_there(complete_rows(partial))
         remarks.append(catalogue_difference(published, header))
-    return Checked(published.key, share, have, tuple(faults), tuple(filter(None, remarks)))
+    return Checked(published.key, share, False, have, tuple(faults), tuple(filter(None, remarks)))
 
 
-def _range_faults(partial: Path, journal: Journal, reading: _Reading) -> Iterator[str]:
-    """A fault for the ranges whose bytes are not those that were written."""
+def _other_bytes(path: Path, notes: Journal, reading: _Reading) -> str:
+    """The ranges whose bytes are not those that were noted, in short; empty where all are."""
     bad = []
-    with partial.open("rb") as file:
-        for part in journal.written:
+    with path.open("rb") as file:
+        for part in notes.written:
             file.seek(part.start)
             crc, rest = 0, part.stop - part.start
             while rest and (block := file.read(min(rest, _BLOCK))):
@@ -169,12 +233,7 @@ def _range_faults(partial: Path, journal: Journal, reading: _Reading) -> Iterato
                 reading.add(len(block))
             if crc != part.crc32:
                 bad.append(f"{part.start}-{part.stop - 1}")
-    if bad:
-        yield (
-            f"{partial} has other bytes than were written at {', '.join(bad[:_MOST_RANGES])}"
-            f"{' and elsewhere' if len(bad) > _MOST_RANGES else ''}. Remove it and "
-            f"{partial.name}.jsonl, and download it again"
-        )
+    return ", ".join(bad[:_MOST_RANGES]) + (" and elsewhere" if len(bad) > _MOST_RANGES else "")
 
 
 def _rows_there(complete: NDArray[np.bool_]) -> str:

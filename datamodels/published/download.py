@@ -1,21 +1,24 @@
 """``python -m datamodels.published download``: fetch published files, or rows of them.
 
 What is there is not fetched again. What it will cost is shown first, and asked about on a
-terminal; ``--yes`` is the answer of scripts.
+terminal; ``--yes`` is the answer of scripts. ``--dry_run`` ends where money would be spent. What
+the bucket lacks keeps nothing else from being fetched; the status is 1 then.
 """
 
 import shutil
+import signal
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.published_commands import PUBLISHED_DOWNLOAD
 from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError, UsageError
-from datamodels.files import missing_folders
+from datamodels.files import missing_folders, remove_empty
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
 from datamodels.published.layout import PublishedLayout
 from datamodels.published.partial_file import Source
@@ -40,35 +43,59 @@ def _download(values: Values) -> int:
     options = section(values, "download")
     _check_limits(options)
     root = Path(options["root"])
+    refuse_file(root)
     rows = None if options["rows"] is None else Rows(options["rows"])
     files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
-    may_ask = options["yes"] or sys.stdin.isatty()
+    may_spend = not options["dry_run"] and (options["yes"] or sys.stdin.isatty())
 
     @cache
     def bucket() -> Bucket:  # made only where something is missing
+        if may_spend:
+            check_writable(root, files)
         return Bucket(connections=options["workers"])
 
     def read(source: Source, start: int, stop: int) -> bytes:
-        if not may_ask:
-            raise UsageError(_NO_ANSWER)
         return persistently(lambda: b"".join(bucket().read(source, start, stop)))
 
     plan = make_plan(
-        root, files, rows, head=lambda key: persistently(lambda: bucket().head(key)), read=read
+        root,
+        files,
+        rows,
+        head=lambda key: persistently(lambda: bucket().head(key)),
+        read=read if may_spend else None,
     )
     for file in plan.not_there:
         warn(f"{file.key} is not there, as reported: {file.reported_missing}")
+    for absent in plan.absent:
+        warn(absent.reason)
     if plan.items:
         print("\n".join(_lines(plan, root)), flush=True)
+        if options["dry_run"]:
+            print("nothing was fetched: this was a dry run")
+            return _status(plan)
         check_space(plan.size, root)
-        if plan.size and not options["yes"]:
-            _ask(may_ask)
+        _agree(plan, may_spend=may_spend, yes=options["yes"])
         _fetch(bucket(), plan, root, options)
-    elif plan.complete:
+    elif plan.complete and not plan.absent:
         print(f"nothing is missing: all that was asked for is in {root}")
+    if root.is_dir() and not options["dry_run"]:
+        show_views(root, files)
+    return _status(plan)
+
+
+def _status(plan: Plan) -> int:
+    """0; DatamodelsError where the bucket lacks what it should have, or all that was asked for."""
+    if plan.absent:
+        names = ", ".join(absent.published.key for absent in plan.absent)
+        raise DatamodelsError(
+            f"{len(plan.absent)} of the files asked for could not be had from the bucket: {names}. "
+            "`python -m datamodels.published list --check` asks what is there"
+        )
     if not plan.items and not plan.complete:
-        return 1
-    show_views(root, files)
+        raise DatamodelsError(
+            "nothing was fetched: all that was asked for is reported missing from the bucket, and "
+            "is not there. `python -m datamodels.published list` shows what there is"
+        )
     return 0
 
 
@@ -81,15 +108,56 @@ def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
         retries=options["retries"],
     )
     try:
-        with ProgressLine("B") as progress:
+        with _ended_by_sigterm(), ProgressLine("B") as progress:
             transfer.run(lambda received: progress("fetching", min(received, plan.size), plan.size))
     except BaseException:
-        came = size_text(transfer.received)
+        came = size_text(transfer.kept)
         print(f"{came} came and are kept; the same command goes on from there", file=sys.stderr)
         with suppress(DatamodelsError, OSError):  # files that got their names meanwhile
             refresh_views(root)
         raise
     print(f"fetched {size_text(transfer.received)}")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop a transfer as Ctrl-C does: threads write what they hold, and it is said."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def refuse_file(root: Path) -> None:
+    """UsageError where ``root`` is no folder, and cannot be one."""
+    above = (missing_folders(root) or [root / "x"])[-1].parent
+    if not above.is_dir():
+        raise UsageError(
+            f"{root} cannot be a folder: {above} is a file. Name another --download.root"
+        )
+
+
+def check_writable(root: Path, files: Iterable[PublishedFile]) -> None:
+    """DatamodelsError unless ``files`` can be written below ``root``: to know it once they come
+    would be late, as they are paid for."""
+    for folder in {PublishedLayout(root).file(file.key).parent for file in files}:
+        made = missing_folders(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise DatamodelsError(
+                f"{folder} cannot be written ({error.strerror}), and nothing was fetched. Let "
+                "yourself write there, or name another --download.root"
+            ) from None
+        finally:
+            remove_empty(made)
 
 
 def check_space(size: int, root: Path) -> None:
@@ -118,19 +186,28 @@ def _lines(plan: Plan, root: Path) -> list[str]:
 
 
 def _what(item: Item) -> str:
-    part = "the rest of " if item.begun else ""
+    if item.at_most:
+        return "rows of it, at most all"
     if item.rows is None:
-        return f"{part}all of it"
-    return f"{part}rows {rows_text(item.rows)}"
+        return "the rest of it" if item.begun else "all of it"
+    rows = rows_text(item.rows)
+    return f"{'row' if rows.isdigit() else 'rows'} {rows}{', the rest' if item.begun else ''}"
 
 
-def _ask(may_ask: bool) -> None:
-    if not may_ask:
+def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
+    """Return only where whoever pays agrees."""
+    if not plan.size or yes:
+        return
+    if not may_spend:
         raise UsageError(_NO_ANSWER)
     try:
         answer = input("Fetch and pay? [y/N] ")
-    except EOFError:
+    except EOFError:  # Ctrl-D, which ends no line
+        print()
         answer = ""
+    except KeyboardInterrupt:
+        print()
+        raise
     if answer.strip().lower() not in ("y", "yes"):
         raise DatamodelsError("nothing was fetched, as you said")
 

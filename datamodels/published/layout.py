@@ -2,8 +2,9 @@
 
 A folder ``root`` mirrors the bucket: ``root/cifar/data/test_margins_50pct.npy``. What is not whole
 yet lies at ``<name>.partial`` beside its journal ``<name>.partial.jsonl``
-(:mod:`datamodels.published.partial_file`); only whole files carry the final name. A view of the
-files of one setting as a store is ``root/cifar/50pct``.
+(:mod:`datamodels.published.partial_file`); only whole files carry the final name, beside
+``<name>.jsonl``, the record of their download. A view of the files of one setting as a store is
+``root/cifar/50pct``.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 BUCKET = "madrylab-datamodels"
 PARTIAL = ".partial"  # follows the final name
 JOURNAL = ".partial.jsonl"
+RECORD = ".jsonl"
 
 
 def percent(alpha: float) -> int:
@@ -35,6 +37,11 @@ def partial_of(final: Path) -> Path:
 def journal_of(final: Path) -> Path:
     """The journal of :func:`partial_of`."""
     return final.with_name(final.name + JOURNAL)
+
+
+def record_of(final: Path) -> Path:
+    """What the journal becomes once ``final`` is whole: the checksums of its bytes."""
+    return final.with_name(final.name + RECORD)
 
 
 def final_of(partial: Path) -> Path:

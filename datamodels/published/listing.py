@@ -11,6 +11,7 @@ from typing import Any
 
 from datamodels.cli.published_commands import PUBLISHED_LIST
 from datamodels.cli.runner import Values, run, section
+from datamodels.errors import DatamodelsError
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
 from datamodels.published.retries import persistently
 from datamodels.published.selection import select
@@ -19,6 +20,7 @@ from datamodels.published.tables import columns, cost_text, size_text
 _ABOUT = 1e-3  # of the size of a .pt file, which has more in it than arrays
 _HEADS = ("data set", "alpha", "kind", "split", "models", "shape", "dtype", "size", "cost", "")
 _REQUESTS = 8  # at a time
+_NAMED = 4  # files of a kind in a message; the table has all
 
 Found = int | None  # bytes of an object; None where there is none
 
@@ -40,8 +42,38 @@ def _list(values: Values) -> int:
         print(json.dumps(rows, indent=1))
     else:
         print("\n".join(_table(files, found)))
-    wrong = found is not None and not all(_as_listed(file, found) for file in files)
-    return int(wrong)
+    if found is not None:
+        _refuse_differences(files, found)
+    return 0
+
+
+def _refuse_differences(files: Sequence[PublishedFile], found: dict[str, Found]) -> None:
+    """DatamodelsError that says which files are not as listed, and what that means."""
+    wrong = [file for file in files if not _as_listed(file, found)]
+    if not wrong:
+        return
+    absent = [file.key for file in wrong if found[file.key] is None]
+    late = [file.key for file in wrong if found[file.key] is not None and file.reported_missing]
+    other = [file.key for file in wrong if file.key not in (*absent, *late)]
+    told = [
+        f"{what}: {_in_short(keys)}"
+        for what, keys in (
+            ("not there", absent),
+            ("of another size", other),
+            ("there, though reported missing", late),
+        )
+        if keys
+    ]
+    raise DatamodelsError(
+        f"{len(wrong)} of {len(files)} files are not as listed: {'; '.join(told)}. What is found "
+        "rules: download fetches what is there, and shows what that costs; name others by "
+        "--download.kinds and --download.splits"
+    )
+
+
+def _in_short(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return ", ".join(keys[:_NAMED]) + more
 
 
 def _ask(files: Sequence[PublishedFile]) -> dict[str, Found]:
@@ -75,11 +107,15 @@ def _as_listed(file: PublishedFile, found: dict[str, Found]) -> bool:
 def _table(files: Sequence[PublishedFile], found: dict[str, Found] | None) -> list[str]:
     rows = [_HEADS] + [_cells(file, found) for file in files]
     lines = columns(rows, "lrllrrlrr")
-    there = [file for file in files if not file.reported_missing]
-    size = sum(file.size for file in there)
-    total = f"together {size_text(size)}: {cost_text(size)} to fetch it all"
+    if found is None:
+        sizes = [None if file.reported_missing else file.size for file in files]
+    else:
+        sizes = [found[file.key] for file in files]
+    size = sum(filter(None, sizes))
+    what = "to fetch it all" if found is None else "to fetch all that was found"
+    total = f"together {size_text(size)}: {cost_text(size)} {what}"
     lines += ["", f"{total}, at {USD_PER_GIB} USD a GiB from Amazon S3 to the internet"]
-    if len(there) < len(files):
+    if found is None and None in sizes:
         lines.append("(missing): promised, and reported not to be there; not in the total")
     lines.append("Rows are models: those listed, and 10,000 more for evaluation, the last ones.")
     return lines

@@ -7,6 +7,7 @@
     fitted = load("published", kind="datamodels", units="raw")      # a Datamodels
 """
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.published.catalogue import N_EVALUATION, PublishedFile, find
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PARTIAL, PublishedLayout
 from datamodels.published.mask_scales import training_scales
 from datamodels.published.partial_file import complete_rows, present_file
@@ -104,12 +106,13 @@ def load(
     if units is not None:
         raise UsageError(f"units={units!r} is for kind='datamodels'; leave it out for {kind}")
     file = _existing(Path(root), published)
+    local_header(file)  # refuses a damaged file with the remedy of a download
     array = open_map(file)
     _warn_of_difference(published, array)
     wanted = rows_of_part(len(array), part, evaluation, n_evaluation) if rows is None else rows
     wanted = slice(*_bounds(wanted, len(array)))
     if file.name.endswith(PARTIAL):
-        _refuse_missing_rows(published, complete_rows(file), wanted)
+        _refuse_missing_rows(Path(root), published, complete_rows(file), wanted)
     return array[wanted]
 
 
@@ -138,7 +141,7 @@ def _load_datamodels(root: Path, published: PublishedFile, units: Units) -> Data
     _existing(root, published)
     if not file.is_file():
         raise MissingFileError(
-            f"{file} has not been downloaded whole; {_how_to_get(published)} fetches the rest"
+            f"{file} has not been downloaded whole; {_how_to_get(root, published)} fetches the rest"
         )
     datamodels = Datamodels.load(file)
     if units == "raw":
@@ -158,15 +161,15 @@ def _existing(root: Path, published: PublishedFile) -> Path:
         if published.reported_missing is not None:
             reported = f" It is reported not to be there, though: {published.reported_missing}."
         raise MissingFileError(
-            f"there is no {final}; {_how_to_get(published)} fetches it.{reported}"
+            f"there is no {final}; {_how_to_get(root, published)} fetches it.{reported}"
         )
     return file
 
 
-def _how_to_get(published: PublishedFile) -> str:
+def _how_to_get(root: Path, published: PublishedFile) -> str:
     split = "" if published.kind == "masks" else f" --download.splits={published.split}"
     return (
-        "python -m datamodels.published download --download.root=... "
+        f"python -m datamodels.published download --download.root={shlex.quote(str(root))} "
         f"--download.dataset={published.dataset} --download.alpha={published.alpha} "
         f"--download.kinds={published.kind}{split}"
     )
@@ -182,7 +185,9 @@ def _bounds(rows: slice, n_rows: int) -> tuple[int, int]:
     return int(start), int(stop)
 
 
-def _refuse_missing_rows(published: PublishedFile, there: NDArray[np.bool_], wanted: slice) -> None:
+def _refuse_missing_rows(
+    root: Path, published: PublishedFile, there: NDArray[np.bool_], wanted: slice
+) -> None:
     lacking = int((~there[wanted]).sum())
     if not lacking:
         return
@@ -190,7 +195,7 @@ def _refuse_missing_rows(published: PublishedFile, there: NDArray[np.bool_], wan
     rows = f"{wanted.start}-{wanted.stop - 1}"
     raise MissingFileError(
         f"{lacking:,} of rows {rows} of {published.key} have not been downloaded; there are: "
-        f"{have}. {_how_to_get(published)} --download.rows={rows} fetches the others; "
+        f"{have}. {_how_to_get(root, published)} --download.rows={rows} fetches the others; "
         "part='evaluation' and rows=slice(FIRST, END) open fewer"
     )
 

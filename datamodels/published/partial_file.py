@@ -5,13 +5,14 @@ maps it, and what is not there yet reads as zeros. ``x.npy.partial.jsonl`` has a
 that it comes from (bucket, key, ETag, size) and one for each range whose bytes are on the disk,
 with their CRC-32. A range is noted after its bytes are safe, so that the journal never promises
 what a killed process or a lost machine left unwritten. Once every byte is there the file gets its
-final name, and the journal goes.
+final name, and then the journal the name ``x.npy.jsonl``: a record by which later damage is found.
 """
 
 import json
 import os
 import threading
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ from datamodels.files import (
     try_lock,
     write_all,
 )
-from datamodels.npy_file import read_header
 from datamodels.published.byte_ranges import ByteRanges, Range
-from datamodels.published.layout import PARTIAL, final_of, journal_of, partial_of
+from datamodels.published.headers_on_disk import local_header
+from datamodels.published.layout import PARTIAL, final_of, journal_of, partial_of, record_of
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,42 @@ class Journal:
 
 def read_journal(final: Path) -> Journal | None:
     """The journal of the file that is to be ``final``; None where there is none."""
-    path = journal_of(final)
+    try:
+        return _read(journal_of(final))
+    except InputError as error:
+        raise InputError(
+            f"{error}, so that nothing is known of {partial_of(final)}. Remove both and download "
+            "it again"
+        ) from None
+
+
+def read_record(final: Path) -> Journal | None:
+    """The record of the download of ``final``, which is whole; None where there is none.
+
+    It is the journal itself where a process was killed just before it renamed that.
+    """
+    try:
+        found = _read(journal_of(final)) if was_just_finished(final) else None
+        return found or _read(record_of(final))
+    except InputError as error:
+        raise InputError(f"{error}; remove it") from None
+
+
+def was_just_finished(final: Path) -> bool:
+    """Whether ``final`` has its name, but the journal beside it is not its record yet."""
+    partial = partial_of(final)
+    if not (final.is_file() and journal_of(final).is_file()):
+        return False
+    return not os.path.lexists(partial) or (partial.exists() and partial.samefile(final))
+
+
+def _read(path: Path) -> Journal | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
     length = content.rfind(b"\n") + 1
     try:
         lines = [json.loads(line) for line in content[:length].splitlines()]
@@ -83,10 +115,7 @@ def read_journal(final: Path) -> Journal | None:
         if any(not 0 <= part.start < part.stop <= source.size for part in written):
             raise ValueError("a range outside the file")
     except (ValueError, TypeError, IndexError):
-        raise InputError(
-            f"{path} is damaged, so that nothing is known of {partial_of(final)}. Remove both and "
-            "download it again"
-        ) from None
+        raise InputError(f"{path} is damaged") from None
     return Journal(source, written, length)
 
 
@@ -188,8 +217,7 @@ class PartialFile:
             os.fsync(self._file)
             publish(self.path, self.final)
             sync_folder(self.final.parent)
-            self._journal.unlink()
-            sync_folder(self.final.parent)
+            _keep_record(self.final)
         self.close()
 
     def close(self) -> None:
@@ -207,19 +235,33 @@ class PartialFile:
 
 
 def remove_leftovers(final: Path) -> None:
-    """Remove what a process left that was killed just after the file got its final name."""
-    partial, journal = partial_of(final), journal_of(final)
-    if not final.is_file():
+    """Put in order what a process left that was killed while the file got its final name."""
+    partial = partial_of(final)
+    if is_empty_claim(final):
+        final.unlink()
+    if not was_just_finished(final):
         return
-    if partial.is_file() and partial.samefile(final):
-        partial.unlink()
-    if not os.path.lexists(partial):
-        journal.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
+    _keep_record(final)
+
+
+def is_empty_claim(final: Path) -> bool:
+    """Whether ``final`` is but a name that was claimed for the ``.partial`` file, as
+    :func:`datamodels.files.publish` does where there are no hard links."""
+    waiting = partial_of(final).is_file() and journal_of(final).is_file()
+    return waiting and final.is_file() and not final.stat().st_size
+
+
+def _keep_record(final: Path) -> None:
+    """Let the journal be the record, in the place of one of a file that was there before."""
+    with suppress(FileNotFoundError):  # another download of the same files put it in order
+        journal_of(final).replace(record_of(final))
+    sync_folder(final.parent)
 
 
 def present_file(final: Path) -> Path | None:
     """Where the bytes of ``final`` are: there, in its ``.partial`` file, or nowhere (None)."""
-    if final.is_file():
+    if final.is_file() and not is_empty_claim(final):
         return final
     if partial_of(final).is_file() and journal_of(final).is_file():
         return partial_of(final)
@@ -231,7 +273,7 @@ def complete_rows(path: Path) -> NDArray[np.bool_]:
 
     All of a file that has its final name are.
     """
-    header = read_header(path)
+    header = local_header(path)
     n_rows = header.shape[0] if header.shape else 0
     if not path.name.endswith(PARTIAL) or not header.row_bytes:
         return np.ones(n_rows, bool)

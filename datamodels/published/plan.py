@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.byte_ranges import ByteRanges, Range, length_of
 from datamodels.published.catalogue import PublishedFile, cost_of
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, partial_of
 from datamodels.published.partial_file import Source, read_journal, remove_leftovers
 from datamodels.published.remote_header import Read, header_from, whole_header
@@ -25,6 +26,7 @@ class Item:
     rows: tuple[Range, ...] | None  # asked for; None: all
     missing: tuple[Range, ...]  # bytes, in order
     begun: bool  # something of it is on the disk
+    at_most: bool = False  # only rows are asked for, and nobody looked which bytes these are
 
     @property
     def size(self) -> int:
@@ -33,12 +35,21 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """A file that the bucket does not give, though others it does."""
+
+    published: PublishedFile
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What is to be fetched, what was there, and what the bucket lacks, as reported."""
+    """What is to be fetched, what was there, and what the bucket lacks, as reported or not."""
 
     items: tuple[Item, ...]
     complete: tuple[PublishedFile, ...]
     not_there: tuple[PublishedFile, ...]
+    absent: tuple[Absent, ...] = ()
 
     @property
     def size(self) -> int:
@@ -57,15 +68,17 @@ def make_plan(
     rows: Rows | None,
     *,
     head: Callable[[str], Source],
-    read: Read,
+    read: Read | None,
 ) -> Plan:
     """The plan for ``files``, of ``.npy`` files for ``rows`` of them (None: all).
 
     ``head`` asks the bucket about a key, once for each file that is not there as it should be;
     ``read`` reads the header of an object whose shape cannot be known otherwise, where rows are
-    asked for.
+    asked for; None: nothing may be read, and such an object is planned whole.
     """
     items, complete, not_there = [], [], []
+    absent: list[Absent] = []
+    refusal: AccessError | None = None
     for published in files:
         final = PublishedLayout(root).file(published.key)
         remove_leftovers(final)
@@ -74,27 +87,32 @@ def make_plan(
             continue
         try:
             source = head(published.key)
-        except (NoObjectError, AccessError):  # 403 where the bucket may not be listed
-            if published.reported_missing is None:
-                raise
-            not_there.append(published)
+        except (NoObjectError, AccessError) as error:  # 403 where the bucket may not be listed
+            if published.reported_missing is not None:
+                not_there.append(published)
+                continue
+            absent.append(Absent(published, str(error)))
+            if isinstance(error, AccessError):
+                refusal = refusal or error
             continue
         items.append(_item(published, final, source, rows, read))
-    return Plan(tuple(items), tuple(complete), tuple(not_there))
+    if refusal is not None and not items:  # of all that was asked for: it is no matter of one file
+        raise refusal
+    return Plan(tuple(items), tuple(complete), tuple(not_there), tuple(absent))
 
 
 def is_complete(published: PublishedFile, final: Path, rows: Rows | None) -> bool:
     """Whether all that is asked for is on the disk, which nobody needs to be asked about."""
     if final.exists():
         if published.is_array:
-            read_header(final)  # refuses a file of another length
+            local_header(final)  # refuses a file of another length
         return True
     journal = read_journal(final)
     if journal is None or rows is None or not published.is_array:
         return False
     if not journal.ranges.missing(0, journal.source.size):
         return False  # whole, but for its name
-    header = read_header(partial_of(final))
+    header = local_header(partial_of(final))
     return not _missing(header, _row_ranges(header, rows, published), journal.ranges)
 
 
@@ -110,23 +128,24 @@ def _item(
     final: Path,
     source: Source,
     rows: Rows | None,
-    read: Read,
+    read: Read | None,
 ) -> Item:
     journal = read_journal(final)
     if journal is not None and journal.source != source:
         raise changed(f"s3://{source.bucket}/{source.key}")
     have = ByteRanges() if journal is None else journal.ranges
-    if not published.is_array or rows is None:
-        begun = journal is not None
-        return Item(
-            published, final, source, None, None, tuple(have.missing(0, source.size)), begun
-        )
+    known = journal is not None or source.size == published.size
+    if not published.is_array or rows is None or not (known or read):
+        rest = tuple(have.missing(0, source.size))
+        at_most = published.is_array and rows is not None
+        return Item(published, final, source, None, None, rest, journal is not None, at_most)
     if journal is not None:
-        header = read_header(partial_of(final))
+        header = local_header(partial_of(final))
     elif source.size == published.size:  # checked against the object's own before any row is read
         offset = len(header_bytes(published.shape, published.dtype))
         header = NpyHeader(published.shape, published.dtype, offset)
     else:
+        assert read is not None  # or it is planned whole
         header = header_from(whole_header(source, read), source)
     wanted = _row_ranges(header, rows, published)
     missing = tuple(_missing(header, wanted, have))

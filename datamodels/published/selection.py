@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from datamodels.errors import UsageError
+from datamodels.near_miss import nearest
 from datamodels.published.byte_ranges import ByteRanges, Range
 from datamodels.published.catalogue import (
     DATASETS,
@@ -33,6 +34,13 @@ def select(
     _refuse_unknown("data set", datasets, DATASETS)
     _refuse_unknown("kind", wanted_kinds, KINDS)
     _refuse_unknown("split", wanted_splits, SPLITS)
+    known = sorted({fraction for name in datasets for fraction in alphas_of(name)})
+    for fraction in alphas:
+        if not any(math.isclose(fraction, there) for there in known):
+            raise UsageError(
+                f"alpha={fraction:g} is not published for {' or '.join(datasets)}; there are "
+                f"{', '.join(map(str, known))}, and {ALL}"
+            )
     if len(datasets) == 1:  # of several, one may have what another lacks
         for fraction in alphas or alphas_of(datasets[0]):
             for kind in wanted_kinds or ("masks",):
@@ -89,10 +97,13 @@ class Rows:
             return (0, 0)
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
-            raise UsageError(
-                f"{part!r} in {self.text!r} is no row or range; write e.g. 0-999,300000-309999 or "
-                f"{EVALUATION}"
+            within = "" if part == self.text else f" in {self.text!r}"
+            hint = (
+                f"did you mean {EVALUATION}?"
+                if nearest(part, [EVALUATION])
+                else f"write e.g. 0-999,300000-309999 or {EVALUATION}"
             )
+            raise UsageError(f"{part!r}{within} is no row or range; {hint}")
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:
@@ -111,8 +122,10 @@ def _fractions(text: str | None) -> list[float]:
     try:
         return [float(word) for word in _words(text)]
     except ValueError:
+        known = sorted({file.alpha for file in published_files()})
         raise UsageError(
-            f"alpha={text} is no list of fractions such as 0.1,0.5, nor {ALL}"
+            f"alpha={text} is no list of fractions of those published "
+            f"({', '.join(map(str, known))}), nor {ALL}"
         ) from None
 
 

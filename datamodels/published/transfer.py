@@ -37,14 +37,18 @@ class _OpenFile:
 
 
 class Transfer:
-    """One run over a plan. ``received`` counts bytes as they come, retries and headers included."""
+    """One run over a plan.
+
+    ``received`` counts bytes as they come, retries and headers included; ``kept`` those that are
+    safe on the disk.
+    """
 
     def __init__(
         self, bucket: Bucket, plan: Plan, *, workers: int, chunk: int, retries: int
     ) -> None:
         """``workers`` requests of ``chunk`` bytes at a time, each of which may fail ``retries``
         times in a row."""
-        self.received = 0
+        self.received = self.kept = 0
         self._bucket = bucket
         self._workers, self._chunk, self._retries = workers, chunk, retries
         self._stopping = threading.Event()
@@ -128,6 +132,7 @@ class Transfer:
             raw = whole_header(item.source, self._read)
             header = header_from(raw, item.source)
             partial = PartialFile.create(item.final, item.source, raw)
+            self._count(kept=len(raw))
         else:
             partial = PartialFile.create(item.final, item.source)
         if item.header is not None and item.header != header:
@@ -145,6 +150,7 @@ class Transfer:
             self._collect(partial.source, start, stop, got)
         finally:  # stopped, refused or cut off: what came was paid for
             partial.write(start, got)
+            self._count(kept=len(got))
 
     def _read(self, source: Source, start: int, stop: int) -> bytes:
         got = bytearray()
@@ -152,6 +158,11 @@ class Transfer:
         if len(got) < stop - start:
             raise DatamodelsError("stopped")  # nobody sees it: what stopped the threads is shown
         return bytes(got)
+
+    def _count(self, *, received: int = 0, kept: int = 0) -> None:
+        with self._counting:
+            self.received += received
+            self.kept += kept
 
     def _collect(self, source: Source, start: int, stop: int, got: bytearray) -> None:
         """Add bytes ``start`` to ``stop - 1`` of the object to ``got``; fewer once stopped."""
@@ -161,8 +172,7 @@ class Transfer:
             try:
                 for part in self._bucket.read(source, start + before, stop):
                     got += part
-                    with self._counting:
-                        self.received += len(part)
+                    self._count(received=len(part))
                     if self._stopping.is_set():
                         return
             except TemporaryError:

@@ -24,6 +24,8 @@ from datamodels.training.layout import StoreLayout
 
 _HEADS = ("weights are", "R2", "squared error", "slope", "offset", "R2 without offset")
 
+_LEAST_ROWS = 3
+
 
 def main() -> int:
     """The command; returns its exit status."""
@@ -62,10 +64,16 @@ def _held_out(dataset: RegressionDataset, rows: str | None, store: str) -> NDArr
     else:
         numbers = np.array(parse_indices(rows, n_rows, store), np.int64)
     positions = np.flatnonzero(np.isin(dataset.idx, numbers))
-    if len(positions) < 3:
+    if len(numbers) < _LEAST_ROWS:
+        raise UsageError(
+            f"--units.rows={rows} names {len(numbers)} of the rows of {store}, and it takes "
+            f"{_LEAST_ROWS} at least to tell anything; name more"
+        )
+    if len(positions) < _LEAST_ROWS:
+        how = StoreLayout(Path(store)).how_to_complete()
         raise InputError(
-            f"{len(positions)} of the {len(numbers)} rows are complete in {store}: "
-            f"{StoreLayout(Path(store)).how_to_complete()}, or name others by --units.rows"
+            f"{len(positions)} of the {len(numbers)} rows are complete in {store}, "
+            f"and it takes {_LEAST_ROWS} at least: {how}, or name others by --units.rows"
         )
     return positions
 

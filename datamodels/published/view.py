@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import ExistsError, MissingFileError
 from datamodels.files import disk_errors, new_folder, sync_folder
-from datamodels.npy_file import NpyHeader, header_bytes, read_header
+from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.catalogue import (
     DATASETS,
     N_EVALUATION,
@@ -30,6 +30,7 @@ from datamodels.published.catalogue import (
     find,
     kinds_of,
 )
+from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
 from datamodels.published.loading import rows_of_part
@@ -107,6 +108,7 @@ def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
         "kind": _KIND,
         "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
         "remedy": _DOWNLOAD,
+        "repair": "make it anew with python -m datamodels.published view {folder}/../..",
     }
     n_rows = len(chosen.complete)
     if n_rows > N_EVALUATION:
@@ -166,20 +168,21 @@ def _present(root: Path, dataset: str, alpha: float) -> dict[str, _Array]:
         published = find(dataset, alpha, kind, split)
         file = present_file(PublishedLayout(root).file(published.key))
         if file is not None:
-            found[key] = _Array(published, file, read_header(file), complete_rows(file))
+            found[key] = _Array(published, file, local_header(file), complete_rows(file))
     return found
 
 
 def _choose(present: dict[str, _Array]) -> _Chosen:
     decisive = [key for key in _DECISIVE if key in present] or [*present][:1]
     chosen = _Chosen(present[decisive[0]].rows, {})
+    differences = []
     for key in sorted(present, key=lambda key: key not in decisive):  # decisive ones first
         array = present[key]
         about = array.published
         if (array.header.shape, array.header.dtype) != (about.shape, about.dtype):
-            chosen.remarks.append(
-                f"{about.key} has shape {array.header.shape} and dtype {array.header.dtype}; the "
-                f"catalogue says {about.shape} and {about.dtype}"
+            differences.append(
+                f"{about.key} has shape {array.header.shape} and dtype {array.header.dtype}, not "
+                f"{about.shape} and {about.dtype}"
             )
         if len(array.rows) != len(chosen.complete):
             chosen.remarks.append(
@@ -197,6 +200,8 @@ def _choose(present: dict[str, _Array]) -> _Chosen:
             )
             continue
         chosen.arrays[key] = array
+    if differences:
+        chosen.remarks.insert(0, f"other than the catalogue says: {'; '.join(differences)}")
     if len(chosen.complete) and not chosen.complete.any():
         chosen.remarks.append(f"no row is complete: none is there in {' and '.join(decisive)}")
     return chosen

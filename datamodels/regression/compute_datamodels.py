@@ -29,6 +29,7 @@ from datamodels.regression.run_folder import RunFolder, check_complete, open_run
 from datamodels.regression.run_report import print_summary, status_of
 from datamodels.regression.sources import open_source, target_range
 from datamodels.regression.validation_rows import pick_validation_rows
+from datamodels.training.layout import StoreLayout
 
 if TYPE_CHECKING:
     from datamodels.regression.fit import FitData, FitResult
@@ -163,8 +164,8 @@ def first_rows(config: RunConfig, source: RowSource) -> NDArray[np.int64]:
         val = "" if config.num_val is None else f" and num_val={config.num_val}"
         raise InputError(
             f"num_train={config.num_train}{val} need {used} complete rows; "
-            f"{config.data_path} has {source.n_rows}. Lower one, or train the missing "
-            f"{used - source.n_rows}"
+            f"{config.data_path} has {source.n_rows}. Lower one, or get the missing "
+            f"{used - source.n_rows}: {StoreLayout(Path(config.data_path)).how_to_complete()}"
         )
     return np.arange(used)
 

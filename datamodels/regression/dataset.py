@@ -122,7 +122,7 @@ def _existing(layout: StoreLayout, key: str) -> Path:
     if not layout.root.is_dir():
         raise MissingFileError(f"there is no folder {layout.root}; name a store's folder")
     if not path.exists():
-        raise MissingFileError(f"{layout.root} holds no array {key!r}: {layout.arrays_like(key)}")
+        raise MissingFileError(layout.why_missing(key))
     return path
 
 

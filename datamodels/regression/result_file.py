@@ -13,6 +13,8 @@ from datamodels.errors import InputError, MissingFileError
 KEYS = ("weight", "bias", "lam")
 _MAP_FROM = 2**26  # bytes; smaller files are read, so that nothing hangs on the file afterwards
 _BLOCK = 2**24  # values looked at together
+# What torch says of files that are cut short: of archives, where it seeks in vain, and older ones.
+_OF_DAMAGE = ("PytorchStreamReader", "[Errno 22]", "unexpected EOF")
 _ZIP = b"PK\x03\x04"  # how files of torch.save begin since torch 1.6
 
 
@@ -87,5 +89,7 @@ def _plain_reason(path: Path, error: Exception) -> str:
     """Why torch cannot read a file, in words without places in its code."""
     if path.suffix in (".npz", ".npy"):
         return f"a {path.suffix} file holds numpy's arrays, not datamodels"
+    if isinstance(error, EOFError) or any(words in str(error) for words in _OF_DAMAGE):
+        return "it is cut short or damaged. Make it again, or download it again"
     lines = str(error).splitlines()
     return lines[0].rpartition("] . ")[2] if lines else type(error).__name__

@@ -34,6 +34,7 @@ from datamodels.regression.plan import Plan
 from datamodels.regression.row_hashes import Hashes, hashes_of
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.run_config import RunConfig
+from datamodels.training.layout import refuse_inside_read_only
 
 _ASKED, _PLAN, _HASHES = "asked.json", "plan.json", "hashes.npy"
 _N_HASHED = 64  # rows that tell whether the data are still the same
@@ -162,6 +163,7 @@ def open_run(out_dir: Path, *, resume: bool) -> Iterator[RunFolder]:
     be resumed.
     """
     refuse_existing(out_dir)
+    refuse_inside_read_only(out_dir, "cfg.out_dir")
     path = _path(out_dir)
     made = missing_folders(path.parent)
     run = RunFolder(path)

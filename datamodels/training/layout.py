@@ -10,6 +10,8 @@ from datamodels.near_miss import nearest
 from datamodels.npy_file import GROWING_NOTE
 from datamodels.training.spec import COMPLETED
 
+_NEAR = 3  # stores that a message names
+
 
 @dataclass(frozen=True)
 class ReadOnly:
@@ -35,6 +37,41 @@ class StoreLayout:
         there = sorted(f.stem for f in self.root.glob("*.npy") if not f.name.startswith("_"))
         close = nearest(key, there)
         return f"did you mean {close!r}?" if close else f"it holds {', '.join(there) or 'none'}"
+
+    def why_missing(self, key: str) -> str:
+        """What is the matter where there is no array ``key``, and the remedy."""
+        path = self.array(key)
+        if path.is_symlink():
+            remedy = self._how_to_repair()
+            return f"{path} is a link to {path.readlink()}, which is not there: {remedy}"
+        near = [] if key != COMPLETED or self.spec.exists() else self.stores_near()
+        if near:
+            return f"{self.root} is no store: did you mean {' or '.join(map(str, near))}?"
+        if key == COMPLETED:
+            return (
+                f"{self.root} is no store, or not all of one: it holds no array {key!r}. Name a "
+                "folder that python -m datamodels.training.initialize_store made, or a view of "
+                "published files"
+            )
+        return f"{self.root} holds no array {key!r}: {self.arrays_like(key)}"
+
+    def _how_to_repair(self) -> str:
+        """How a link that leads nowhere is mended, as a request; the note of a view says it."""
+        try:
+            repair = str(json.loads(self.read_only.read_bytes())["repair"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return "bring back what it leads to, or make the link anew"
+        return repair.replace("{folder}", str(self.root))
+
+    def stores_near(self) -> list[Path]:
+        """A few stores one or two folders below this folder, or beside it."""
+        name = self.completed.name
+        found = [
+            *sorted(self.root.glob(f"*/{name}")),
+            *sorted(self.root.glob(f"*/*/{name}")),
+            *sorted(self.root.parent.glob(f"*/{name}")),
+        ]
+        return [path.parent for path in found[:_NEAR]]
 
     @property
     def completed(self) -> Path:
@@ -154,3 +191,14 @@ class StoreLayout:
     def error(self, index: int) -> Path:
         """The traceback of the last failed run of one row."""
         return self.worker(index) / "error.txt"
+
+
+def refuse_inside_read_only(path: Path, option: str) -> None:
+    """ReadOnlyError where ``path``, the value of ``option``, lies in a store that is only read."""
+    for folder in path.absolute().parents:
+        reason = StoreLayout(folder).read_only_reason()
+        if reason is not None:
+            raise ReadOnlyError(
+                f"--{option}={path} lies in {folder}, which is read-only: it is a view of "
+                f"{reason.of}. Name a place outside of it"
+            )

@@ -88,8 +88,10 @@ class Store:
         if not layout.root.is_dir():
             raise MissingFileError(f"no store at {logdir}; {_MAKE_ONE}")
         if not layout.completed.exists():
+            near = [] if layout.spec.exists() else layout.stores_near()
+            hint = f"did you mean {' or '.join(map(str, near))}?" if near else _MAKE_ONE
             raise MissingFileError(
-                f"{logdir} is no store: it has no {layout.completed.name}; {_MAKE_ONE}"
+                f"{logdir} is no store: it has no {layout.completed.name}; {hint}"
             )
         try:
             return cls._open(layout)
@@ -233,6 +235,9 @@ def _check_files(layout: StoreLayout, spec: Spec) -> None:
     faults = []
     for key, field in spec.fields().items():
         path = layout.array(key)
+        if path.is_symlink() and not path.exists():
+            faults.append(layout.why_missing(key))
+            continue
         try:
             header = read_header(path)
         except (InputError, MissingFileError) as error:

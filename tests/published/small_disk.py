@@ -19,6 +19,11 @@ def small_disk(folder: Path, mib: int) -> Iterator[tuple[Path, Callable[[int], o
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+def make_read_only(folder: Path) -> None:
+    """Let nobody write on a small disk any more, root included."""
+    _mount("-o", "remount,ro", folder)
+
+
 def _mount(*words: object) -> None:
     subprocess.run(["mount", *map(str, words)], check=True, capture_output=True)
 

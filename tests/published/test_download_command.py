@@ -15,7 +15,7 @@ from datamodels.published.partial_file import read_journal
 from tests.conftest import ROOT, assert_fails, requires
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
 from tests.published.s3_server import KEY_ID, SECRET, Refuse, Slow
-from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
+from tests.published.small_disk import HAS_SMALL_DISKS, make_read_only, small_disk
 
 KINDS = "--download.kinds=masks,margins,datamodels"
 
@@ -76,11 +76,17 @@ def test_without_a_terminal_or_yes_nothing_is_spent(proxy, tmp_path, said_nothin
     for more in ([], ["--download.rows=0-9"]):
         result = said_nothing_secret("--download.root=here", KINDS, *more)
         assert_fails(result, 2, "--yes")
+        assert "0.09 USD" in result.stdout  # what it would cost is no secret
+        dry = said_nothing_secret("--download.root=here", KINDS, "--dry_run", "--yes", *more)
+        assert dry.returncode == 0, dry.stderr
+        assert "nothing was fetched" in dry.stdout
+        assert "together" in dry.stdout
+        assert ("at most" in dry.stdout) == bool(more)  # whose sizes the catalogue does not know
     assert not proxy.gets()
     assert not (tmp_path / "here").exists()
 
 
-@pytest.mark.parametrize("answer", ["y", "n", ""])
+@pytest.mark.parametrize("answer", ["y", "n", "", "\x04"])
 def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
     ours, theirs = pty.openpty()
     process = start(tmp_path, "--download.kinds=datamodels", stdin=theirs)
@@ -90,12 +96,15 @@ def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
     os.close(theirs)
     assert "USD" in out
     assert out.index("USD") < out.index("[y/N]")
+    assert answer != "\x04" or out.endswith("[y/N] \n")
     assert process.returncode == (0 if answer == "y" else 1), err
     assert (tmp_path / WEIGHTS).exists() == (answer == "y")
     assert bool(proxy.gets()) == (answer == "y")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_stopped_download_goes_on_where_it_was(proxy, objects, tmp_path, number, status):
     proxy.always = Slow(0.01)  # 1.6 MiB a second for each of the requests
     words = ["--download.kinds=masks", "--download.workers=2", "--download.chunk_mib=1", "--yes"]
@@ -105,6 +114,7 @@ def test_a_stopped_download_goes_on_where_it_was(proxy, objects, tmp_path, numbe
     out, err = process.communicate(timeout=30)
     assert process.returncode == status
     assert "Traceback" not in out + err
+    assert ("came and are kept" in err) == (number != signal.SIGKILL)
     assert not (tmp_path / MASKS).exists()
     have = len(read_journal(tmp_path / MASKS).ranges)
     assert 0 < have < len(objects[MASKS])
@@ -164,9 +174,46 @@ def test_what_a_server_says_is_not_repeated(proxy, said_nothing_secret, refusal,
 def test_what_is_reported_missing_is_passed_over(proxy, tmp_path, said_nothing_secret):
     words = ["--download.root=here", "--download.kinds=datamodels", "--yes"]
     alone = said_nothing_secret(*words, "--download.splits=train", "--download.alpha=0.1")
-    assert_fails(alone, 1, "as reported")
+    assert_fails(alone, 1, "as reported", "error: nothing was fetched")
     assert_fails(said_nothing_secret(*words, "--download.splits=train"), 1, "there is no s3://")
     assert not (tmp_path / "here").exists()
+
+
+def test_what_is_missing_keeps_nothing_else_from_coming(proxy, objects, tmp_path, run):
+    words = ["--download.root=here", "--download.kinds=all", "--download.splits=all", "--yes"]
+    result = run("published download", *words)
+    lacking = ["cifar/data/train_margins_50pct.npy", "cifar/data/test_logits_50pct.npy"]
+    assert_fails(result, 1, "error: 4 of the files asked for", *lacking)
+    for name in lacking:
+        assert f"warning: there is no s3://madrylab-datamodels/{name}" in result.stderr
+    assert "as a store:" in result.stdout
+    for key, content in objects.items():
+        assert (tmp_path / "here" / key).read_bytes() == content
+    dry = run("published download", *words[:-1], "--dry_run")
+    assert_fails(dry, 1, "error: 4 of the files")
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused_before_anything_is_asked(
+    proxy, tmp_path, said_nothing_secret
+):
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below/it"):
+        result = said_nothing_secret(f"--download.root={place}", KINDS, "--yes")
+        assert_fails(result, 2, f"{place} cannot be a folder: file is a file")
+    assert not proxy.requests
+
+
+@requires("faults", HAS_SMALL_DISKS, "mounting a small file system takes root")
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
+    proxy, tmp_path, said_nothing_secret
+):
+    with small_disk(tmp_path / "disk", mib=2) as (root, _):
+        make_read_only(root)
+        for place in (root, root / "here"):
+            result = said_nothing_secret(f"--download.root={place}", KINDS, "--yes")
+            assert_fails(result, 1, "cannot be written", "another --download.root")
+            assert "are kept" not in result.stderr
+    assert not proxy.requests
 
 
 @pytest.mark.parametrize(
@@ -175,6 +222,10 @@ def test_what_is_reported_missing_is_passed_over(proxy, tmp_path, said_nothing_s
         (["--download.kinds=weights"], "there are masks, margins"),
         (["--download.kinds=masks", "--download.alpha=0.4"], "there are 0.1, 0.2"),
         (["--download.kinds=masks", "--download.rows=7-5"], "5-7"),
+        (
+            ["--download.kinds=masks", "--download.rows=evaluatoin"],
+            "'evaluatoin' is no row or range; did you mean evaluation?",
+        ),
         (["--download.kinds=masks", "--download.rows=10300"], "rows 0 to 10299"),
         (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
         (["--download.kind=masks"], "did you mean --download.kinds"),

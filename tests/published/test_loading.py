@@ -18,6 +18,7 @@ from tests.published.on_disk import (
     N_TRAIN,
     N,
     linear_outputs,
+    path_of,
     put,
     put_datamodels,
     put_rows,
@@ -59,6 +60,14 @@ def test_no_row_is_in_both_parts_and_none_in_neither(end, n_evaluation):
     assert len(range(N)[held_out]) == n_evaluation
 
 
+def test_a_file_that_is_cut_short_is_to_be_downloaded_again(root):
+    for kind, more in (("masks", {}), ("datamodels", {"units": "raw"})):
+        path = put_datamodels(root, WEIGHT, BIAS) if kind == "datamodels" else path_of(root, kind)
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(InputError, match=f"{path.name}.* download it again"):
+            load(root, kind=kind, **more)
+
+
 def test_rows_can_be_named(root):
     np.testing.assert_array_equal(load(root, kind="margins", rows=slice(7, 9)), MARGINS[7:9])
     np.testing.assert_array_equal(load(root, kind="margins", rows=slice(350, None)), MARGINS[350:])
@@ -75,6 +84,7 @@ def test_what_is_there_of_a_partial_file_opens_and_the_rest_is_asked_for(tmp_pat
     ) as e:
         load(tmp_path, kind="masks", **HELD_OUT)
     assert "--download.kinds=masks --download.rows=0-299" in str(e.value)
+    assert f"--download.root={tmp_path} " in str(e.value)
     with pytest.raises(MissingFileError, match="1 of rows 99-100"):
         load(tmp_path, kind="masks", rows=slice(99, 101))
 

@@ -1,4 +1,6 @@
+import contextlib
 import multiprocessing
+import os
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodels.errors import DatamodelsError, ExistsError, InputError
+from datamodels.files import sync_folder
 from datamodels.npy_file import open_map
-from datamodels.published.layout import journal_of, partial_of
+from datamodels.published.layout import journal_of, partial_of, record_of
 from datamodels.published.partial_file import (
     PartialFile,
     Source,
     complete_rows,
     present_file,
     read_journal,
+    read_record,
     remove_leftovers,
 )
 from tests.published.conftest import npy
@@ -70,7 +74,8 @@ def test_a_journal_cut_anywhere_promises_nothing_that_is_not_there(spans, cut):
                 write(again, start, stop)
             again.finish()
         assert file.final.read_bytes() == RAW
-        assert list(file.final.parent.iterdir()) == [file.final]
+        assert set(file.final.parent.iterdir()) == {file.final, record_of(file.final)}
+        assert not read_record(file.final).ranges.missing(0, len(RAW))
 
 
 def test_it_has_its_name_only_once_every_byte_is_there(tmp_path):
@@ -148,5 +153,49 @@ def test_what_a_kill_left_after_the_last_rename_goes(tmp_path):
     partial_of(final).write_bytes(RAW)
     final.hardlink_to(partial_of(final))
     assert present_file(final) == final
+    assert read_record(final).source == SOURCE
     remove_leftovers(final)
-    assert list(final.parent.iterdir()) == [final]
+    assert set(final.parent.iterdir()) == {final, record_of(final)}
+
+
+class KilledError(BaseException):
+    """What no code of ours lives to answer."""
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize("step", range(6))
+def test_a_kill_at_any_step_of_finishing_leaves_what_can_be_put_in_order(
+    tmp_path, monkeypatch, step, links
+):
+    with begin(tmp_path) as file:
+        write(file, 0, len(RAW))
+    final, done = file.final, []
+    record_of(final).write_text("of a file that was here before, and was removed\n")
+
+    def counted(act):
+        def act_or_die(*arguments, **named):
+            if len(done) >= step:
+                raise KilledError
+            done.append(act)
+            return act(*arguments, **named)
+
+        return act_or_die
+
+    def no_links(*_):
+        raise OSError
+
+    with PartialFile(final) as again, monkeypatch.context() as patch:
+        patch.setattr(os, "link", counted(os.link) if links else no_links)
+        for name in ("unlink", "replace", "open"):
+            patch.setattr(Path, name, counted(getattr(Path, name)))
+        patch.setattr("datamodels.published.partial_file.sync_folder", counted(sync_folder))
+        with contextlib.suppress(KilledError):
+            again.finish()
+    remove_leftovers(final)
+    if partial_of(final).exists():  # only before it got its name
+        assert not final.exists()
+        with PartialFile(final) as again:
+            again.finish()
+    assert final.read_bytes() == RAW
+    assert set(final.parent.iterdir()) == {final, record_of(final)}
+    assert read_record(final).source == SOURCE

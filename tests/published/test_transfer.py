@@ -33,10 +33,11 @@ def no_pauses(monkeypatch):
 
 
 def assert_whole(root: Path, objects: dict[str, bytes], keys=(MASKS, MARGINS, WEIGHTS)) -> None:
-    """Files with the bytes of the objects, and nothing else."""
+    """Files with the bytes of the objects, their records, and nothing else."""
     for key in keys:
         assert (root / key).read_bytes() == objects[key]
-    assert {str(f.relative_to(root)) for f in root.rglob("*") if f.is_file()} == set(keys)
+    records = {f"{key}.jsonl" for key in keys}
+    assert {str(f.relative_to(root)) for f in root.rglob("*") if f.is_file()} == {*keys, *records}
 
 
 def assert_no_promise_is_broken(final: Path, raw: bytes) -> None:
@@ -52,6 +53,7 @@ def test_files_are_the_objects_whatever_the_pieces(proxy, objects, tmp_path, wor
     transfer = download(tmp_path, workers=workers, chunk=chunk)
     assert_whole(tmp_path, objects)
     assert transfer.received == proxy.transferred == sum(map(len, objects.values()))
+    assert transfer.kept == transfer.received
 
 
 def test_nothing_is_asked_about_what_is_there(proxy, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from datamodels.errors import ExistsError, InputError, MissingFileError, ReadOnlyError, UsageError
 from datamodels.published.links import follow_name
 from datamodels.published.view import open_view, refresh_views
+from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.result import Datamodels
 from datamodels.training import merge_stores, status_of, verify_store
 from datamodels.training.spec import Field, Spec
@@ -88,7 +89,7 @@ def test_fetching_more_and_the_rest_shows_once_refreshed(sparse):
 def test_links_follow_a_file_that_gets_its_name_while_others_still_come(sparse):
     folder = open_view(sparse).path
     final = put_rows(sparse, MASKS, "masks", (100, N_FIT))
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match=r"a link to .*published view"):
         Store.open(folder)
     follow_name(final)
     store = Store.open(folder)
@@ -161,7 +162,10 @@ def test_where_no_row_is_in_both_it_is_said(tmp_path):
 
 def test_what_differs_from_the_catalogue_is_a_remark(whole):
     (view,) = refresh_views(whole)
-    assert any("(360, 40)" in r and "(310000, 50000)" in r for r in view.remarks)
+    (remark,) = view.remarks  # one for all arrays
+    assert "(360, 40)" in remark
+    assert "(310000, 50000)" in remark
+    assert "test_margins_50pct.npy" in remark
 
 
 def test_nothing_but_a_view_is_ever_replaced(whole):
@@ -190,7 +194,10 @@ def test_damaged_files_and_missing_ones_are_named(whole, tmp_path):
         open_view(whole, alpha=0.3)
     path = whole / "cifar" / "data" / "train_masks_50pct.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match=r"truncated.*Remove it and download it again"):
+        refresh_views(whole)
+    path.write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"no \.npy file.*Remove it and download it again"):
         refresh_views(whole)
 
 
@@ -280,6 +287,45 @@ def test_rows_that_are_not_there_are_asked_for_by_download(run, sparse):
         "--lds.rows=90-109",
     )
     assert_fails(result, 1, "100-109", "python -m datamodels.published download")
+
+
+PATH = ["--cfg.k=10", "--cfg.eps=0.05"]
+
+
+def test_rows_for_a_fit_are_to_be_fetched_not_trained(run, sparse):
+    fit = ["regression.compute_datamodels", f"--data.data_path={open_view(sparse).path}"]
+    result = run(*fit, "--data.num_train=300", "--data.num_val=30", *PATH, "--cfg.out_dir=out")
+    assert_fails(result, 1, "has 160", "the missing 170", "published download")
+    assert "train" not in result.stderr.partition("Lower one")[2]
+
+
+def test_a_fit_writes_nothing_into_a_view(run, whole):
+    folder = open_view(whole).path
+    before = sorted(folder.iterdir())
+    fit = ["regression.compute_datamodels", f"--data.data_path={folder}", "--data.num_train=100"]
+    fit.append("--data.num_val=30")
+    result = run(*fit, *PATH, f"--cfg.out_dir={folder}/deep/fit")
+    assert_fails(result, 2, f"--cfg.out_dir={folder}/deep/fit lies in {folder}", "read-only")
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("place", [".", "cifar", "cifar/data"])
+def test_a_folder_near_a_view_is_told_from_it(whole, place):
+    folder = open_view(whole).path
+    for reader in (Store.open, lambda path: RegressionDataset(path, "margins")):
+        with pytest.raises(MissingFileError, match=r"is no store.*did you mean \S*cifar/50pct\?"):
+            reader(whole / place)
+    assert folder.name == "50pct"
+
+
+def test_a_link_that_leads_nowhere_is_mended_by_view(run, whole):
+    folder = open_view(whole).path
+    (whole / "cifar/data/test_margins_50pct.npy").rename(whole / "aside.npy")
+    with pytest.raises(MissingFileError, match=rf"link to .*published view {folder}/\.\./\.\."):
+        RegressionDataset(folder, "margins")
+    assert run("published view", f"{folder}/../..").returncode == 0
+    with pytest.raises(MissingFileError, match="holds no array 'margins'"):
+        RegressionDataset(folder, "margins")
 
 
 def test_a_view_is_no_place_for_models_of_ones_own(run, whole, tmp_path):

@@ -186,8 +186,21 @@ def test_a_truncated_file_is_refused(datamodels, tmp_path):
     datamodels.save(tmp_path / "whole.pt")
     cut = tmp_path / "cut.pt"
     cut.write_bytes((tmp_path / "whole.pt").read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"cut\.pt"):
+    with pytest.raises(InputError, match=r"cut\.pt .* damaged. Make it again"):
         Datamodels.load(cut)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("cut", [0, 1000, 11_000, -100])
+def test_a_file_cut_anywhere_is_said_to_be_damaged(tmp_path, old, cut):
+    path = tmp_path / "cut.pt"
+    content = {"weight": torch.ones(100, 30), "bias": torch.zeros(30), "lam": torch.zeros(30)}
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(
+        InputError, match=r"cut\.pt .* damaged. Make it again, or download it again"
+    ):
+        Datamodels.load(path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
