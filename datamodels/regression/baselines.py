@@ -134,11 +134,13 @@ class _DifferencePath:
         """See ``contract.BlockPath``."""
         w = self.c[which]
         residual = 1 - 2 * np.einsum("rp,rp->r", w, w)
-        # In float64, block by block: how float32 rounds depends on the other targets of the block.
+        # How a product rounds depends on how many targets it is of. So it is taken in float64, by
+        # blocks, and rounded to float32: digits that other targets touch are not kept.
         step = max(1, _BLOCK_VALUES // len(self.gram))
         for start in range(0, len(self.gram), step):
             part = slice(start, start + step)
             product = w @ self.gram[:, part].astype(np.float64)
             residual += np.einsum("rp,rp->r", w[:, part], product)
+        residual = residual.astype(np.float32).astype(np.float64)
         none = np.zeros(len(which))
         return Solved(to_sparse(w), none, none.astype(np.int64), none.astype(np.int64), residual)
