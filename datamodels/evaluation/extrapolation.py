@@ -232,8 +232,8 @@ def extrapolate(
 
 
 def next_goals(score: float) -> list[float]:
-    """The next two twentieths above a correlation that are below 1."""
-    reached = np.floor(score * 20)
+    """The next two twentieths above a correlation, and above 0, that are below 1."""
+    reached = max(0.0, np.floor(score * 20))
     return [float(step) / 20 for step in (reached + 1, reached + 2) if step < 20]
 
 

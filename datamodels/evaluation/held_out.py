@@ -108,6 +108,7 @@ def read_held_out(
     y_name: str | None = None,
     rows: str | None = None,
     mask_id: str | None = None,
+    option: str = "--lds.rows",
 ) -> HeldOut:
     """Rows of a store to score ``scored`` on.
 
@@ -117,7 +118,8 @@ def read_held_out(
     out there, and None takes them where it is not known what datamodels were fitted to.
 
     ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
-    rows of one id are trainings of one mask, and their outputs are averaged.
+    rows of one id are trainings of one mask, and their outputs are averaged. ``option`` is what
+    messages call ``rows``.
     """
     if y_name is not None and scored.y_name is not None and y_name != scored.y_name:
         warnings.warn(
@@ -130,20 +132,23 @@ def read_held_out(
     ids = read_mask_id(store, dataset, mask_id)
     fitted = _rows_of_the_fit(dataset, scored, ids)
     published = _published_rows(store)
+    is_asked = rows is not None
     if rows is None and scored.fitted is None and scored.bias is not None:  # not any scores
-        rows = _rows_of_unknown_fit(published, store)
-    if rows == EVALUATION:
-        wanted = _evaluation_rows(dataset, published, store)
+        rows = _rows_of_unknown_fit(published, store, option)
+    if rows is None:
+        wanted = _rows_beside(dataset, fitted, store, option)
+    elif rows == EVALUATION:
+        wanted = _evaluation_rows(dataset, published, store, option, is_asked=is_asked)
     else:
-        wanted = _wanted_rows(dataset, fitted, rows, store)
+        wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
+        _check_complete(wanted, dataset.idx, store)
+    _warn_of_fitted(wanted, fitted)
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
     outputs = outputs[:, scored.targets]
     if ids is not None:
         masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
     n_fitted = None if scored.fitted is None else int(np.isin(wanted, fitted).sum())
-    if n_fitted is None and np.isin(wanted, published).all():
-        n_fitted = 0
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
 
 
@@ -153,31 +158,31 @@ def _published_rows(store: str | Path) -> range:
     return range(0) if note is None or note.evaluation is None else note.evaluation
 
 
-def _rows_of_unknown_fit(published: range, store: str | Path) -> str | None:
+def _rows_of_unknown_fit(published: range, store: str | Path, option: str) -> str | None:
     """Which rows to take where nothing says what datamodels were fitted to."""
     if published:
         return EVALUATION
     warnings.warn(
         "it is not known which rows these datamodels were fitted on (their folder of results is "
         f"not around them): if they are among those of {store}, the score is too good; name others "
-        "with --lds.rows",
+        f"with {option}",
         stacklevel=3,
     )
     return None
 
 
 def _evaluation_rows(
-    dataset: RegressionDataset, published: range, store: str | Path
+    dataset: RegressionDataset, published: range, store: str | Path, option: str, *, is_asked: bool
 ) -> NDArray[np.int64]:
     """The complete ones of the rows held out for evaluation; errors where there are none."""
     if not published:
         raise UsageError(f"{store} is no view of published files: write row numbers as 1600-1999")
     wanted = dataset.idx[np.isin(dataset.idx, published)]
     if not len(wanted):
-        raise InputError(
+        raise (InputError if is_asked else NothingHeldOutError)(
             f"none of the rows {published.start}-{published.stop - 1} of {store}, which are held "
             f"out for evaluation, is complete: {StoreLayout(Path(store)).how_to_complete()}, or "
-            "name others with --lds.rows"
+            f"name others with {option}"
         )
     return wanted
 
@@ -220,19 +225,20 @@ def _rows_of_the_fit(
     return dataset.idx[fitted]
 
 
-def _wanted_rows(
-    dataset: RegressionDataset, fitted: NDArray[np.int64], rows: str | None, store: str | Path
+def _rows_beside(
+    dataset: RegressionDataset, fitted: NDArray[np.int64], store: str | Path, option: str
 ) -> NDArray[np.int64]:
-    if rows is None:
-        wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
-        if not len(wanted):
-            raise NothingHeldOutError(
-                f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
-                "models to score it on, or name rows with --lds.rows"
-            )
-        return wanted
-    wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
-    _check_complete(wanted, dataset.idx, store)
+    """Complete rows but those ``fitted``; NothingHeldOutError for none."""
+    wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
+    if not len(wanted):
+        raise NothingHeldOutError(
+            f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
+            f"models to score it on, or name rows with {option}"
+        )
+    return wanted
+
+
+def _warn_of_fitted(wanted: NDArray[np.int64], fitted: NDArray[np.int64]) -> None:
     seen = np.isin(wanted, fitted).sum()
     if seen:
         warnings.warn(
@@ -240,7 +246,6 @@ def _wanted_rows(
             "models that it has not seen",
             stacklevel=3,
         )
-    return wanted
 
 
 def _check_complete(

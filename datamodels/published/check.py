@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from datamodels.cli.amounts import bytes_text
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.published_commands import PUBLISHED_CHECK
 from datamodels.cli.runner import Values, run
 from datamodels.published.checks import Checked, check_folder
-from datamodels.published.tables import columns, size_text
+from datamodels.published.tables import columns
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def _check(values: Values) -> int:
 
 def _lines(checked: Sequence[Checked]) -> list[str]:
     rows = [("file", "there", "bytes", "")]
-    rows += [(file.key, file.there, size_text(file.size), _state(file)) for file in checked]
+    rows += [(file.key, file.there, bytes_text(file.size), _state(file)) for file in checked]
     lines = columns(rows, "llr")
     for file in checked:
         lines += [f"error: {fault}" for fault in file.faults]

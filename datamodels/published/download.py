@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from datamodels.cli.amounts import bytes_text
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.published_commands import PUBLISHED_DOWNLOAD
 from datamodels.cli.runner import Values, run, section, warn
@@ -26,9 +27,9 @@ from datamodels.published.plan import Item, Plan, make_plan
 from datamodels.published.retries import persistently
 from datamodels.published.s3 import Bucket
 from datamodels.published.selection import Rows, select
-from datamodels.published.tables import columns, cost_text, rows_text, size_text
+from datamodels.published.tables import columns, cost_text, rows_text
 from datamodels.published.transfer import Transfer
-from datamodels.published.view import refresh_views
+from datamodels.published.view import refresh_view
 
 _LIMITS = {"workers": (1, 256), "chunk_mib": (1, 4096), "retries": (0, 1000)}
 _NO_ANSWER = "this costs money, and there is no terminal to ask on: add --yes. Nothing was fetched"
@@ -111,12 +112,13 @@ def _fetch(bucket: Bucket, plan: Plan, root: Path, options: Values) -> None:
         with _ended_by_sigterm(), ProgressLine("B") as progress:
             transfer.run(lambda received: progress("fetching", min(received, plan.size), plan.size))
     except BaseException:
-        came = size_text(transfer.kept)
+        came = bytes_text(transfer.kept)
         print(f"{came} came and are kept; the same command goes on from there", file=sys.stderr)
         with suppress(DatamodelsError, OSError):  # files that got their names meanwhile
-            refresh_views(root)
+            for setting in {(item.published.dataset, item.published.alpha) for item in plan.items}:
+                refresh_view(root, *setting)
         raise
-    print(f"fetched {size_text(transfer.received)}")
+    print(f"fetched {bytes_text(transfer.received)}")
 
 
 @contextmanager
@@ -166,17 +168,17 @@ def check_space(size: int, root: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DatamodelsError(
-            f"{size_text(size)} are to be fetched, and {folder} has {size_text(free)} free. Free "
+            f"{bytes_text(size)} are to be fetched, and {folder} has {bytes_text(free)} free. Free "
             "some, name a place on another disk, or fetch fewer files or rows (--download.rows)"
         )
 
 
 def _lines(plan: Plan, root: Path) -> list[str]:
     rows = [
-        (item.published.key, _what(item), size_text(item.size), cost_text(item.size))
+        (item.published.key, _what(item), bytes_text(item.size), cost_text(item.size))
         for item in plan.items
     ]
-    rows.append(("together", "", size_text(plan.size), cost_text(plan.size)))
+    rows.append(("together", "", bytes_text(plan.size), cost_text(plan.size)))
     return [
         *(f"{file.key} is there already" for file in plan.complete),
         *columns(rows, "llrr"),
@@ -213,10 +215,10 @@ def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
 
 
 def show_views(root: Path, files: Iterable[PublishedFile]) -> None:
-    """Bring the views of ``root`` up to date, and tell of those that show ``files``."""
-    touched = {PublishedLayout(root).view(file.dataset, file.alpha) for file in files}
-    for view in refresh_views(root):
-        if view.path in touched:
+    """Bring the views below ``root`` that show ``files`` up to date, and tell of them."""
+    for dataset, alpha in dict.fromkeys((file.dataset, file.alpha) for file in files):
+        view = refresh_view(root, dataset, alpha)
+        if view is not None:
             print(f"as a store: {view}")
             for remark in view.remarks:
                 warn(remark)

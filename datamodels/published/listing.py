@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from datamodels.cli.amounts import bytes_text
 from datamodels.cli.published_commands import PUBLISHED_LIST
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import DatamodelsError
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
 from datamodels.published.retries import persistently
 from datamodels.published.selection import select
-from datamodels.published.tables import columns, cost_text, size_text
+from datamodels.published.tables import columns, cost_text
 
 _ABOUT = 1e-3  # of the size of a .pt file, which has more in it than arrays
 _HEADS = ("data set", "alpha", "kind", "split", "models", "shape", "dtype", "size", "cost", "")
@@ -113,7 +114,7 @@ def _table(files: Sequence[PublishedFile], found: dict[str, Found] | None) -> li
         sizes = [found[file.key] for file in files]
     size = sum(filter(None, sizes))
     what = "to fetch it all" if found is None else "to fetch all that was found"
-    total = f"together {size_text(size)}: {cost_text(size)} {what}"
+    total = f"together {bytes_text(size)}: {cost_text(size)} {what}"
     lines += ["", f"{total}, at {USD_PER_GIB} USD a GiB from Amazon S3 to the internet"]
     if found is None and None in sizes:
         lines.append("(missing): promised, and reported not to be there; not in the total")
@@ -130,7 +131,7 @@ def _cells(file: PublishedFile, found: dict[str, Found] | None) -> tuple[str, ..
         f"{file.n_models:,}",
         " x ".join(map(str, file.shape)),
         str(file.dtype),
-        size_text(file.size),
+        bytes_text(file.size),
         cost_text(file.size),
         _remark(file, found),
     )

@@ -5,16 +5,6 @@ from collections.abc import Sequence
 from datamodels.published.byte_ranges import Range
 from datamodels.published.catalogue import cost_of
 
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
-
-
-def size_text(size: int) -> str:
-    """Bytes in a fitting unit."""
-    value, unit = float(size), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} bytes"
-
 
 def cost_text(size: int) -> str:
     """What the transfer of ``size`` bytes costs, never less than it does."""

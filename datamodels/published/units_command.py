@@ -12,8 +12,6 @@ from datamodels.cli.published_commands import PUBLISHED_UNITS
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
-from datamodels.published.catalogue import N_EVALUATION
-from datamodels.published.loading import rows_of_part
 from datamodels.published.mask_scales import estimate_scales
 from datamodels.published.tables import columns
 from datamodels.published.units import READINGS, UnitsReport, compare_units
@@ -54,13 +52,13 @@ def _held_out(dataset: RegressionDataset, rows: str | None, store: str) -> NDArr
     """Positions among the complete rows of the models to judge by."""
     n_rows = dataset.n_store_rows
     if rows is None:
-        if n_rows <= N_EVALUATION:
+        note = StoreLayout(Path(store)).read_only_reason()
+        if note is None or note.evaluation is None:
             raise UsageError(
-                f"{store} has {n_rows} rows, so that the last {N_EVALUATION:,} are not those held "
-                "out; name rows that took no part in the fit, as in --units.rows=300000-309999"
+                f"nothing says which of the {n_rows} rows of {store} were held out; name rows that "
+                "took no part in the fit, as in --units.rows=300000-309999"
             )
-        part = rows_of_part(n_rows, "evaluation")
-        numbers = np.arange(part.start, part.stop)
+        numbers = np.array(note.evaluation)
     else:
         numbers = np.array(parse_indices(rows, n_rows, store), np.int64)
     positions = np.flatnonzero(np.isin(dataset.idx, numbers))

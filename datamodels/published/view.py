@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.errors import ExistsError, MissingFileError
+from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
 from datamodels.files import disk_errors, new_folder, sync_folder
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.catalogue import (
@@ -72,12 +72,23 @@ class View:
 def refresh_views(root: str | Path) -> list[View]:
     """Make a view of every setting of which an array is there, or bring it up to date.
 
+    What is wrong with one setting keeps none of the others back.
+
     Raises:
-        MissingFileError: there is no folder ``root``. ExistsError: a folder that is no view stands
-            in the way. InputError: a file is damaged.
+        MissingFileError: there is no folder ``root``. DatamodelsError: of all settings together,
+            folders that are no views and stand in the way, and files that are damaged.
     """
-    root = _existing(root)
-    made = (refresh_view(root, name, alpha) for name in DATASETS for alpha in alphas_of(name))
+    root, made, faults = _existing(root), [], []
+    for name in DATASETS:
+        for alpha in alphas_of(name):
+            try:
+                made.append(refresh_view(root, name, alpha))
+            except DatamodelsError as error:
+                faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DatamodelsError("\n".join(map(str, faults)))
     return [view for view in made if view is not None]
 
 

@@ -115,7 +115,7 @@ class StoreLayout:
             )
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError, KeyError):  # whatever it says, it stands there
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # it stands there
             return ReadOnly("something", "see what made it")
 
     def refuse_writing(self) -> None:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from datamodels.cli.amounts import bytes_text
 from datamodels.published.catalogue import published_files
 from datamodels.published.layout import journal_of, partial_of, record_of
 from datamodels.published.partial_file import read_journal
-from datamodels.published.tables import size_text
 from tests.conftest import assert_fails
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
 from tests.published.downloading import FILES, download
@@ -48,7 +48,7 @@ def test_the_list_is_compared_with_the_bucket(run, proxy, objects):
     assert any("logits" in line and "NOT THERE" in line for line in lines)
     assert "(missing)" not in result.stdout
     assert "to fetch all that was found" in result.stdout
-    assert f"together {size_text(sum(map(len, objects.values())))}: < 0.01 USD" in result.stdout
+    assert f"together {bytes_text(sum(map(len, objects.values())))}: < 0.01 USD" in result.stdout
     error = "error: 7 of 7 files are not as listed: not there: cifar/data/train_margins_50pct.npy"
     for said in (result.stderr, run("published list", "--check", "--json", "--list.dataset=cifar",
                                     "--list.alpha=0.5").stderr):  # fmt: skip

@@ -118,6 +118,21 @@ def test_a_main_that_fails_is_reported_in_its_own_words(estimate, how, bad, batc
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("how", ["raise MemoryError('no room for so many')", "os._exit(3)"])
+def test_a_batch_that_only_fails_as_a_whole_is_no_estimate(estimate, tmp_path, how):
+    (tmp_path / "together.py").write_text(
+        "import os\n"
+        "def main_batch(*_, indices, logdir):\n"
+        f"    if len(indices) > 1:\n        {how}\n"
+        "    n = len(indices)\n"
+        "    return {'masks': [[1] * 5] * n, 'margins': [[1.0] * 3] * n, 'epochs': [7] * n}\n"
+    )
+    result = estimate("--estimate.workers=1", "--estimate.batch=4", module="together")
+    assert_fails(result, 1, "lower estimate.batch")
+    assert result.stdout == ""
+    assert estimate("--estimate.workers=1", "--estimate.batch=1", module="together").returncode == 0
+
+
 def test_a_module_that_cannot_be_imported_is_reported_as_a_worker_does(estimate, tmp_path):
     assert_fails(estimate(module="no.such"), 2, "there is no module 'no'")
     (tmp_path / "broken.py").write_text("raise OSError('no data here')")

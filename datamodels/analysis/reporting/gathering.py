@@ -251,10 +251,15 @@ def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, s
     scored = describe_weights(models, Path(options.datamodels).parent)
     try:
         held_out = read_held_out(
-            options.store, scored, x_name=options.x_name, y_name=options.y_name, rows=options.rows
+            options.store,
+            scored,
+            x_name=options.x_name,
+            y_name=options.y_name,
+            rows=options.rows,
+            option="--report.rows",
         )
     except NothingHeldOutError as error:
-        return None, str(error).replace("--lds.rows", "--report.rows")
+        return None, str(error)
     own = scored.own_index(held_out.n_store_targets) if options.exclude_own else None
     return judge(models, held_out, own), ""
 

@@ -128,6 +128,7 @@ def time_rows(
         ) as supervisor:
             supervisor.run(queue, listener)
             listener.check_places()
+            listener.check_batch()
     except _EnoughError:
         pass
     finally:
@@ -157,6 +158,9 @@ class _TimedWorker(WorkerProcess):
         self._started = time.monotonic()
         self._ready: float | None = None
         self._shares: list[float] = []  # seconds of each row of the call that is under way
+        self._under_way: set[int] = set()  # its rows that have not ended
+        self._failed_together: set[int] = set()  # rows of a call that failed, to be run one by one
+        self.is_batch_at_fault = False  # rows that failed together have all been made alone
         self.calls: list[float] = []
         super().__init__(*args)  # type: ignore[arg-type]
 
@@ -166,9 +170,15 @@ class _TimedWorker(WorkerProcess):
             self._ready = time.monotonic()
         for event in events:
             if isinstance(event, Begun):
-                self._shares = []
+                if len(self._under_way) > 1:
+                    self._failed_together |= self._under_way
+                self._shares, self._under_way = [], set(event.rows)
                 continue
             self._shares.append(event.seconds)
+            self._under_way.discard(event.row)
+            if event.row in self._failed_together:
+                self._failed_together.discard(event.row)
+                self.is_batch_at_fault = not self._failed_together
         if self._shares and not self.current:
             self.calls.append(fmean(self._shares))
             self._shares = []
@@ -187,6 +197,8 @@ class _CallQueue(RowQueue):
         super().__init__(rows, workers=workers, batch=batch)
         self._first_rows = workers * batch  # that are handed out before the barrier
         self._handed_out = self._ended = 0
+        self._lost: set[int] = set()  # rows of calls whose worker died
+        self.is_batch_at_fault = False  # such rows have all been made alone
 
     @property
     def is_open(self) -> bool:
@@ -204,8 +216,16 @@ class _CallQueue(RowQueue):
         self._handed_out += len(taken)
         return taken
 
+    def put_back_alone(self, rows: Sequence[int]) -> None:
+        if len(rows) > 1:
+            self._lost.update(rows)
+        super().put_back_alone(rows)
+
     def ended(self, index: int, outcome: Outcome, seconds: float) -> bool:
         self._ended += 1
+        if index in self._lost:
+            self._lost.discard(index)
+            self.is_batch_at_fault = not self._lost and outcome is Outcome.WRITTEN
         return super().ended(index, outcome, seconds)
 
 
@@ -253,10 +273,22 @@ class _Listener:
                 f"{self._logs.said(self._without)}"
             )
 
+    def check_batch(self) -> None:
+        """RowFailedError where a call of many rows fails, and each of them alone does not."""
+        if self._queue.is_batch_at_fault or any(
+            worker.is_batch_at_fault for worker in self._places.values()
+        ):
+            raise RowFailedError(
+                "rows that main_batch makes alone fail together, as they would in a launch: lower "
+                "estimate.batch, or mend main_batch. What workers wrote:\n"
+                + "\n".join(self._logs.said(place) for place in sorted(self._places))
+            )
+
     def tick(self, running: int) -> None:  # noqa: ARG002
         """Look whether that is enough."""
         self._memory.look()
         self.check_places()
+        self.check_batch()
         if not self._queue.is_open:
             return
         now = time.monotonic()

@@ -80,7 +80,7 @@ function extent(values) {
   return [low, high];
 }
 
-// Predicted and actual outputs of one target on held-out models.
+// Predicted and actual outputs of one target on the models scored on.
 function scatterChart(place) {
   const scatter = report.scatter;
   const [low, high] = [scatter.low[place], scatter.high[place]];
@@ -93,9 +93,9 @@ function scatterChart(place) {
     svg("circle", {cx: px(value(level)).toFixed(1), cy: py(value(actual[i])).toFixed(1), r: 3}));
   const diagonal = svg("line", {class: "diagonal", x1: px(low), y1: py(low), x2: px(high), y2: py(high)});
   const of = dots.length < scatter.n_models ? ` of ${formatCount(scatter.n_models)}` : "";
-  const words = `Predicted against actual outputs of ${dots.length}${of} held-out models, from ${formatNumber(low)} to ${formatNumber(high)}; LDS ${formatScore(report.targets.columns.lds[place])}`;
+  const words = `Predicted against actual outputs of ${dots.length}${of} models scored on, from ${formatNumber(low)} to ${formatNumber(high)}; LDS ${formatScore(report.targets.columns.lds[place])}`;
   return chart(`Predicted and actual output`, words, size, [...marks, diagonal, svg("g", {class: "dots"}, dots)],
-    el("p", {class: "quiet"}, `${dots.length}${of} held-out models, a point each.`));
+    el("p", {class: "quiet"}, `${dots.length}${of} models scored on, a point each.`));
 }
 
 function curveChart(curve) {

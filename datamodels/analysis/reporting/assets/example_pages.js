@@ -60,7 +60,7 @@ function reading(columns, place, helpful, harmful) {
   if (second) sentences.push(`With #${second.member} it is ${formatNumber(-second.weight)} smaller.`);
   if (columns.r2 && Number.isFinite(columns.r2[place])) {
     const share = Math.max(0, columns.r2[place]);
-    sentences.push(`Together they predict ${formatPercent(share)} of the variance of the output over models that were not fitted on.`);
+    sentences.push(`Together they predict ${formatPercent(share)} of the variance of the output over the models scored on.`);
   }
   return el("p", {class: "quiet"}, sentences.join(" "));
 }

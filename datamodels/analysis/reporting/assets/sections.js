@@ -15,10 +15,10 @@ function fillOverview() {
 }
 
 const TARGET_COLUMNS = {
-  lds: {title: "LDS", hint: "rank correlation of predicted and actual outputs, held-out models", format: formatScore},
-  r2: {title: "R²", hint: "share of the outputs' variance that is predicted, held-out models", format: formatScore},
-  spread: {title: "Spread", hint: "standard deviation of the output over held-out models", format: formatNumber},
-  mean: {title: "Mean", hint: "mean output of held-out models", format: formatNumber},
+  lds: {title: "LDS", hint: "rank correlation of predicted and actual outputs, models scored on", format: formatScore},
+  r2: {title: "R²", hint: "share of the outputs' variance that is predicted, models scored on", format: formatScore},
+  spread: {title: "Spread", hint: "standard deviation of the output over models scored on", format: formatNumber},
+  mean: {title: "Mean", hint: "mean output of models scored on", format: formatNumber},
   nonzero: {title: "Non-zeros", hint: "training examples of non-zero weight", format: formatCount},
   lambda: {title: "Lambda", hint: "penalty of the fit", format: formatNumber},
   bias: {title: "Bias", hint: "predicted output of a model trained on nothing", format: formatNumber},
