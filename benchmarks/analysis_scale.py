@@ -36,6 +36,8 @@ def main() -> None:
         maker = Process(target=make, args=(folder, n_train, n_targets, n_models))
         maker.start()
         maker.join()
+        if maker.exitcode:
+            raise SystemExit(f"making the data ended with {maker.exitcode}")
     fit, store = folder / "datamodels.pt", folder / "store"
     pictures = [f"--report.{name}={folder / name}.npy" for name in ("images", "test_images")]
     print(f"{n_train:,} x {n_targets:,} weights, {NONZERO} a target; {n_models:,} models")

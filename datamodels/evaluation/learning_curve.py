@@ -30,6 +30,7 @@ from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.sources import target_range
 
+_POOR_FIT = 0.02  # of LDS, root mean square: beyond what scores of held-out models are unsure of
 _LEGEND = (
     "LDS: mean over targets; R2: of the variance of all outputs together, on the held-out models;\n"
     "error: mean squared error there; weights: non-zero ones a target, on average"
@@ -118,6 +119,8 @@ def _say(curve: LearningCurve, found: Extrapolation | None, wanted: list[float])
         f"LDS(n) = {law.words} (the {law.name} law), off by {found.rms_residual:.4f} (rms); "
         f"limit {found.limit}"
     )
+    if found.rms_residual > _POOR_FIT:
+        print("the points do not follow this law: what it says beyond them is worth little")
     twice = 2 * found.n_last
     print(f"with {twice:,} models: LDS {found.at(twice)}")
     for value in wanted or next_goals(float(curve.mean_lds[-1])):

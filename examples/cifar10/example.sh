@@ -35,7 +35,8 @@ for word in "$@"; do
         --per-class=*,*) word=${word#*=} train_per_class=${word%,*} test_per_class=${word#*,} ;;
         --training.*=*) training+=("$word") ;;
         --launch.*=* | --worker.*=*) launch+=("$word") ;;
-        -*) echo "unknown option $word" >&2; usage ;;
+        --per-class=*) echo "$word: give two numbers, --per-class=N,M" >&2; usage ;;
+        -*) echo "unknown option $word (options are written --name=value)" >&2; usage ;;
         *) places+=("$word") ;;
     esac
 done
@@ -56,6 +57,10 @@ if [ ! -e "$data" ]; then
     echo "$data does not exist; DATA is where the images are" >&2
     usage
 fi
+
+above_zero="test accuracy"
+[[ " ${training[*]} " != *" --training.margin=logsumexp "* ]] ||
+    above_zero="share of margins above 0 (of test images with a probability above 1/2)"
 
 # Of ten models six and a half fit, one and a half choose lambda, and two are held out.
 held_out=$((models / 5))
@@ -80,7 +85,18 @@ prepare() {  # the images of one part: train or test, and how many of each class
     show python -m examples.cifar10.prepare_data "${options[@]}" --prepare.out="$made"
 }
 
-mkdir -p "$out"
+# What was made in OUT is used again, so that other words need another OUT.
+mkdir -p "$out" || { echo "$out cannot be a folder; name another OUT" >&2; exit 1; }
+words=$(printf '%s\n' "DATA=$data" "models=$models" "classes=$classes" \
+    "per-class=$train_per_class,$test_per_class" "${training[@]}")
+if [ ! -e "$out/words" ]; then
+    [ ! -e "$out/store" ] || { echo "$out holds something else; name another OUT" >&2; exit 1; }
+    printf '%s\n' "$words" > "$out/words.partial" && mv "$out/words.partial" "$out/words"
+elif [ "$words" != "$(cat "$out/words")" ]; then
+    echo "$out was made with other words; name another OUT, or the same words again:" >&2
+    diff "$out/words" <(printf '%s\n' "$words") | sed -n 's/^</  there:/p; s/^>/  now:  /p' >&2
+    exit 1
+fi
 headline "1. The images"
 prepare train "$train_per_class"
 prepare test "$test_per_class"
@@ -99,7 +115,8 @@ show python -m datamodels.training.launch --launch.logdir="$out/store" \
 python -c '
 import sys, numpy as np
 right = np.load(sys.argv[1], mmap_mode="r") > 0
-print(f"{len(right)} networks, test accuracy {right.mean():.3f} on average")' "$out/store/margins.npy"
+print(f"{len(right)} networks, {sys.argv[2]} {right.mean():.3f} on average")' \
+    "$out/store/margins.npy" "$above_zero"
 
 headline "4. For every test image, a sparse linear model from mask to margin"
 show bash examples/cifar10/example_reg.sh "$out/store" "$out/regression" \

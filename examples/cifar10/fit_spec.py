@@ -15,6 +15,7 @@ from datamodels.cli.option import Command, Option, OptionSection
 from datamodels.cli.runner import Values, run
 from datamodels.errors import ExistsError, UsageError
 from datamodels.files import new_file
+from datamodels.training import Spec
 from examples.cifar10.images import read_images
 
 TEMPLATE = Path(__file__).with_name("spec.json")
@@ -51,7 +52,10 @@ def _write(values: Values) -> None:
         values["spec.num_models"],
     )
     if out.exists():
-        if json.loads(out.read_text(encoding="utf-8")) != spec:
+        there = Spec.read(out)
+        asked = Spec.parse(spec)
+        arrays = {key: there.schema.get(key) for key in asked.schema}  # it may have more
+        if (there.num_models, arrays) != (asked.num_models, asked.schema):
             raise ExistsError(
                 f"{out} is a spec of other images, or of another number of models; name another "
                 "place, or leave options as they were"

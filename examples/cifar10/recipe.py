@@ -36,7 +36,7 @@ class Recipe:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "width"):
+        for name in ("epochs", "width"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         self._check("batch_size", self.batch_size >= 2, "at least 2, for BatchNorm")
         self._check("lr", self.lr > 0, "above 0")

@@ -25,6 +25,9 @@ def save_report_files(train: str, test: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        print("usage: python -m examples.cifar10.report_files TRAIN TEST FOLDER", file=sys.stderr)
+        raise SystemExit(2)
     try:
         save_report_files(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     except DatamodelsError as error:

@@ -4,13 +4,24 @@
 #
 #     bash examples/text/example.sh [OUT [MODELS]]
 #
-# OUT ("text_demo" by default) gets the store, the fits and report.html. Stopped and started again,
-# it goes on where it was. MODELS (1000) may be fewer, for a try.
+# OUT ("text_demo" by default) gets the store, the fits and report.html. Stopped and started again
+# with the same words, it goes on where it was. MODELS (1000) may be fewer, for a try; for more, raise
+# num_models in spec.json.
 set -euo pipefail
 
 out=${1:-text_demo}
 models=${2:-1000}
 here=$(dirname "$0")
+refuse() { echo "$1" >&2; exit "$2"; }
+case $out in -*) refuse "usage: bash examples/text/example.sh [OUT [MODELS]]" 2 ;; esac
+case $models in '' | *[!0-9]*) refuse "MODELS=$models is no number" 2 ;; esac
+most=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["num_models"])' "$here/spec.json")
+[ "$models" -ge 50 ] && [ "$models" -le "$most" ] ||
+    refuse "MODELS=$models must be from 50 to the num_models of $here/spec.json, $most" 2
+mkdir -p "$out" || refuse "$out cannot be a folder; name another OUT" 1
+[ -e "$out/models" ] || echo "$models" > "$out/models"
+[ "$(cat "$out/models")" = "$models" ] ||
+    refuse "$out was made with $(cat "$out/models") models; name another OUT, or that number" 1
 held_out=$((models / 5))            # models that score
 num_val=$((models * 4 / 25))        # models that choose lambda
 num_train=$((models - held_out - num_val))
@@ -49,8 +60,7 @@ python -m examples.text.check \
     --checking.own="$out/own/datamodels.pt"
 
 [ -e "$out/letters" ] || python -m examples.text.show --show.out="$out/letters"
-rm -f "$out/report.html"
-python -m datamodels.analysis.report \
+[ -e "$out/report.html" ] || python -m datamodels.analysis.report \
     --report.datamodels="$out/datamodels/datamodels.pt" \
     --report.own="$out/own/datamodels.pt" \
     --report.store="$out/store" \
