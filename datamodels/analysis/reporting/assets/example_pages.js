@@ -10,7 +10,7 @@ function targetPage(target) {
   return [
     pageHead("targets", "Targets", title, name, steps("targets", Array.from(report.targets.index), target, "#target=")),
     el("div", {class: report.scatter ? "hero" : "hero plain"},
-      el("div", {class: "subject"}, picture("test", target, 144, `${title}${name === null ? "" : `, label ${name}`}`)),
+      el("div", {class: "subject"}, picture("test", target, WHOLE, `${title}${name === null ? "" : `, label ${name}`}`)),
       el("div", {}, figures(columns, TARGET_COLUMNS, place), reading(columns, place, helpful, harmful)),
       report.scatter ? scatterChart(place) : null),
     ...leftOut("score"),
@@ -32,7 +32,7 @@ function examplePage(example) {
   return [
     pageHead("examples", "Training examples", title, name, steps("examples", Array.from(report.examples.detailed), example, "#example=")),
     el("div", {class: "hero plain"},
-      el("div", {class: "subject"}, picture("train", example, 144, `${title}${name === null ? "" : `, label ${name}`}`)),
+      el("div", {class: "subject"}, picture("train", example, WHOLE, `${title}${name === null ? "" : `, label ${name}`}`)),
       el("div", {}, figures(columns, EXAMPLE_COLUMNS, example), remarks(example, cluster))),
     report.targets.names && name !== null ? frameLegend("this example's label") : null,
     el("div", {class: "two"},

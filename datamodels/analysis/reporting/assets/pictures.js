@@ -2,12 +2,19 @@
 const pictureSets = {train: preparePictures("train"), test: preparePictures("test")};
 const sheetStyles = document.head.appendChild(el("style"));
 const COARSE = 2; // a pixel so many times enlarged is drawn as a square
+const IN_TABLES = 40; // pixels of a picture in a table
+const WHOLE = 144; // pixels of a picture on a page of its own
 
 function preparePictures(part) {
   const pictures = report[`${part}_pictures`];
   const sprites = pictures.sprites;
   const tiles = new Map(sprites ? Array.from(sprites.members, (member, tile) => [member, tile]) : []);
   return {part, sprites, tiles, texts: pictures.texts, html: pictures.html, ready: new Set()};
+}
+
+// What a column of pictures is called.
+function pictureTitle(part) {
+  return pictureSets[part].tiles.size > 0 ? "Picture" : "Content";
 }
 
 function hasPictures(part) {
@@ -21,14 +28,15 @@ function picture(part, index, size, alt) {
   if (!hasPictures(part)) return null;
   const set = pictureSets[part];
   if (set.tiles.has(index)) return tilePicture(set, set.tiles.get(index), size, alt);
-  const style = `width:${size}px;height:${size}px`;
+  // Words take the room they need: all of them on a page of their own, some lines elsewhere.
+  const room = size >= WHOLE ? "whole" : size > IN_TABLES ? "card" : "excerpt";
   if (index in set.html) {
-    const box = el("div", {class: "picture words markup", style});
+    const box = el("div", {class: `picture words markup ${room}`});
     box.innerHTML = set.html[index]; // made safe when the report was written
     return box;
   }
-  if (index in set.texts) return el("div", {class: "picture words", style}, set.texts[index]);
-  return el("span", {class: "picture none", style, ...described(alt)});
+  if (index in set.texts) return el("div", {class: `picture words ${room}`}, set.texts[index]);
+  return el("span", {class: "picture none", style: `width:${size}px;height:${size}px`, ...described(alt)});
 }
 
 function tilePicture(set, tile, size, alt) {

@@ -50,7 +50,7 @@ function labelColumn(names, title = "Label") {
 }
 
 function pictureColumn(part, member) {
-  return {key: "picture", title: "Picture", words: true, cell: (i) => picture(part, member(i), 40, "")};
+  return {key: "picture", title: pictureTitle(part), words: true, cell: (i) => picture(part, member(i), IN_TABLES, "")};
 }
 
 function targetsSection(state) {
