@@ -1,6 +1,7 @@
 """``fill_store``: bring a store's missing rows about, by whichever engine."""
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from datamodels.training.indices import parse_indices
 from datamodels.training.launcher.config import LaunchConfig, LaunchResult, launch_config
+from datamodels.training.launcher.earlier_options import what_differs
 from datamodels.training.launcher.gnu_parallel import parallel_line
 from datamodels.training.launcher.local_engine import run_locally
 from datamodels.training.launcher.lock import launch_lock
@@ -60,6 +62,8 @@ def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
         rows = asked[~complete].tolist()  # once more: the launcher before may just have ended
         result = LaunchResult(len(asked), len(asked))
         arguments = worker_arguments(config, options)
+        if store.completed.any():
+            _warn_of_other_options(store, config, options)
         while rows:
             result = _together(result, _run(store, rows, config, arguments))
             longer = Store.open(config.logdir)
@@ -72,6 +76,16 @@ def run_launch(config: LaunchConfig, options: Sequence[str]) -> LaunchResult:
     asked = rows_asked_for(store, config.indices)
     done = int(store.completed[asked].sum())
     return replace(result, asked=len(asked), complete=done)
+
+
+def _warn_of_other_options(store: Store, config: LaunchConfig, options: Sequence[str]) -> None:
+    different = what_differs(store.layout, config.main_import, options)
+    if different:
+        warnings.warn(
+            f"rows of {store.path} were made with {', '.join(different)}: models of both kinds "
+            "will stand side by side in it. If that is not meant, stop, and fill another store",
+            stacklevel=3,
+        )
 
 
 def _together(before: LaunchResult, after: LaunchResult) -> LaunchResult:

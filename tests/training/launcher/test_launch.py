@@ -35,6 +35,20 @@ def test_every_row_is_filled(launch, filled, workers):
     assert len(set(store["pid"])) == workers  # they live as long as there are rows
 
 
+def test_other_options_than_those_of_the_rows_that_are_there_are_told(launch, filled):
+    store = filled(6)
+    first = launch(store, "--launch.indices=0-1", "--launch.workers=1", "--reports.seconds=0.01")
+    assert first.stderr == ""
+    same = launch(store, "--launch.indices=2", "--launch.workers=2", "--reports.seconds=1e-2")
+    assert "side by side" not in same.stderr
+    other = launch(store, "--launch.indices=3", "--launch.workers=1", "--reports.seconds=0.02")
+    assert other.returncode == 0
+    assert "were made with --reports.seconds=0.01 (now 0.02): models of both kinds" in other.stderr
+    without = launch(store, "--launch.workers=1")
+    assert "--reports.seconds=0.02 (now not given)" in without.stderr
+    assert "side by side" not in launch(store, "--launch.workers=1").stderr  # nothing is to be made
+
+
 def test_a_complete_store_ends_at_once(launch, filled):
     store = filled(3)
     assert launch(store, "--launch.workers=1").returncode == 0
