@@ -46,7 +46,8 @@ class StoreLayout:
             return f"{path} is a link to {path.readlink()}, which is not there: {remedy}"
         near = [] if key != COMPLETED or self.spec.exists() else self.stores_near()
         if near:
-            return f"{self.root} is no store: did you mean {' or '.join(map(str, near))}?"
+            others = " or ".join(map(str, near))
+            return f"{self.root} is no store (no {self.completed.name}): did you mean {others}?"
         if key == COMPLETED:
             return (
                 f"{self.root} is no store, or not all of one: it holds no array {key!r}. Name a "

@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ class StoreStatus:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        return asdict(self)
+        note = self.read_only
+        shown = None if note is None else {"of": note.of, "remedy": note.remedy}
+        return asdict(replace(self, read_only=None)) | {"read_only": shown}
 
 
 def status_of(logdir: str | Path) -> StoreStatus:

@@ -23,6 +23,7 @@ import torch
 from fastargs import Param, Section
 from fastargs.decorators import param, section
 
+from datamodels.errors import UsageError
 from datamodels.training import Store, row_seed, subset_for
 from datamodels.training.utils import make_config
 from examples.cifar10.device_images import DeviceImages
@@ -33,8 +34,8 @@ from examples.cifar10.recipe import Recipe
 from examples.cifar10.trainer import Trainer
 
 Section("data", "the images: .npz files of prepare_data.py, or .beton files").params(
-    train_dataset=Param(str, "training images", required=True),
-    val_dataset=Param(str, "test images, on which margins are taken", required=True),
+    train_dataset=Param(str, "training images; must be given", default=""),
+    val_dataset=Param(str, "test images, on which margins are taken; must be given", default=""),
 )
 Section("training", "how the networks are trained").params(
     alpha=Param(float, "share of the training images in each subset", default=0.5),
@@ -67,7 +68,13 @@ Section("training", "how the networks are trained").params(
 @param("train_dataset")
 @param("val_dataset")
 def images(train_dataset: str, val_dataset: str) -> DeviceImages:
-    """The images that the options name, on the device."""
+    """The images that the options name, on the device; UsageError where one is not named."""
+    for name, path in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+        if not path:
+            raise UsageError(
+                f"--data.{name} is required: an .npz file of examples.cifar10.prepare_data, or a "
+                ".beton"
+            )
     return _images(train_dataset, val_dataset)
 
 

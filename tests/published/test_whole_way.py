@@ -1,6 +1,7 @@
 """From an empty folder to the LDS of datamodels, published ones and our own, by commands alone."""
 
 import io
+import json
 import re
 import shlex
 
@@ -58,6 +59,8 @@ def test_from_nothing_to_lds(linear_world, run, tmp_path):
     assert linear_world.transferred - few == N_MODELS * (N_TRAIN + 2 * N_TEST)
     assert run("published check", "pub").returncode == 0
     assert Store.open(tmp_path / "pub/cifar/50pct").completed.all()
+    status = json.loads(run("training.status", "pub/cifar/50pct", "--json").stdout)
+    assert status["read_only"]["of"].startswith("the files of cifar at 50%")
     assert scored(run, f"pub/{WEIGHTS}") == published  # not on what they may have been fitted to
     assert scored(run, f"pub/{WEIGHTS}", "--lds.rows=evaluation") == published
 
