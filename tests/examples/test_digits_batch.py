@@ -8,6 +8,8 @@ import torch
 
 from examples.digits import train_digits
 
+pytestmark = pytest.mark.usefixtures("digits_alone")
+
 
 @pytest.fixture
 def as_in_a_worker(monkeypatch):

@@ -9,6 +9,8 @@ from examples.digits import train_digits
 from examples.digits.data import load_digits
 from examples.digits.planted import plant_faults
 
+pytestmark = pytest.mark.usefixtures("digits_alone")
+
 
 def test_without_faults_the_digits_are_the_digits():
     planted = plant_faults()
