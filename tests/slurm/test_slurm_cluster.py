@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -222,6 +223,27 @@ def test_a_launch_outlasts_the_controllers_absence(launch, cluster):
     assert len(one.jobs) == 1
 
 
+def test_a_task_asks_to_start_again_until_the_controller_is_back(launch, cluster):
+    one = launch(2)
+    process = one.start("chunk_rows=2", "--play.wait=0")
+    one.wait_until_begun(0)
+    # As at the end of its wall time.
+    cluster.ask("scancel", "--batch", "--signal=USR1", f"{one.jobs[0]}_0")
+    time.sleep(1)
+    cluster.stop_controller()
+    try:
+        one.let_go()
+        asked = "starting again"
+        wait_until(lambda: asked in one.logs(), "the row ends", 30, one.evidence)
+        wait_until(lambda: not one.logs().endswith(f"{asked}\n"), "it is refused", 60, one.evidence)
+    finally:
+        cluster.start_controller()
+    one.finish(process)
+    assert_filled(one)
+    assert len(one.jobs) == 1, one.evidence()
+    assert [one.begun(index) for index in range(2)] == [1, 1]
+
+
 def test_a_refused_job_is_told_in_the_clusters_words_and_leaves_nothing(launch):
     one = launch(4)
     said = one.run("partition=nowhere", status=1)
@@ -246,9 +268,9 @@ def test_the_script_can_be_submitted_by_hand(launch, cluster):
 
 def test_a_task_goes_on_in_a_new_run_when_its_wall_time_ends(wall_time):
     one, process = wall_time
-    said = one.finish(process, seconds=200)
+    one.finish(process, seconds=200)
     assert_filled(one)
-    assert len(one.jobs) == 1, said  # it was started again, not submitted again
+    assert len(one.jobs) == 1, one.evidence()  # it was started again, not submitted again
     assert "rows are left at the wall time: starting again" in one.logs()
     # The row under way at the signal was finished in time, or else abandoned and run again.
     assert sum(one.begun(index) for index in range(5)) <= 6

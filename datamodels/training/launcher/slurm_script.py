@@ -246,5 +246,11 @@ if [ "$after" -ge "$before" ] && [ "${SLURM_RESTART_COUNT:-0}" -ge @REQUEUES@ ];
 fi
 [ -z "$ended" ] || exit 143
 echo "$after rows are left at the wall time: starting again" >&2
-scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+# The controller may be away for a while.
+tries=30
+until scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; do
+    [ -z "$ended" ] || exit 143
+    [ "$((tries -= 1))" -gt 0 ] || exit 1
+    sleep 2
+done
 """
