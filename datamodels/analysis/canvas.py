@@ -105,15 +105,3 @@ class Canvas:
         """(left, bottom, width, height) in matplotlib's shares of the figure."""
         bottom = 1 - (y + height) / self.height
         return (x / self.width, bottom, width / self.width, height / self.height)
-
-
-def value_range(images: list[NDArray[Any]]) -> tuple[float, float]:
-    """The values that are drawn as black and white (grey images may be drawn the other way)."""
-    in_colour = images[0].shape[2:] == (3,)
-    if in_colour and all(image.dtype == np.uint8 for image in images):
-        return 0.0, 255.0
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
-    if in_colour and low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high if high > low else low + 1.0

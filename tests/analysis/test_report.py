@@ -330,6 +330,8 @@ def test_values_become_shades_of_grey():
     assert dark.max() == 0
     assert light.min() == 255
     assert images_to_pixels([np.zeros((2, 2, 1), np.uint8)], "gray_r")[0].min() == 255
+    pale = images_to_pixels([np.array([[0, 4], [8, 16]], np.uint8)])[0]  # as the digits are
+    assert pale.tolist() == [[0, 64], [128, 255]]
     assert images_to_pixels([np.zeros((2, 2))], "viridis")[0].shape == (2, 2, 3)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.analysis.reporting.content import Int32s, SpriteSheets
+from datamodels.analysis.value_range import value_range
 from datamodels.errors import InputError, UsageError
 from datamodels.optional import import_optional
 
@@ -34,7 +35,7 @@ def images_to_pixels(images: Sequence[NDArray[Any]], cmap: str = "gray") -> list
     """
     if not images:
         return []
-    low, high = _value_range(images)
+    low, high = value_range(images)
     shade = _shades(cmap)
     return [_to_pixels(image, low, high, shade) for image in images]
 
@@ -73,17 +74,6 @@ def read_picture(content: bytes) -> Pixels:
         raise InputError(f"a renderer's {len(content)} bytes are no picture: {error}") from None
     white = image_module.new("RGBA", image.size, "white")
     return np.asarray(image_module.alpha_composite(white, image).convert("RGB"))
-
-
-def _value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    in_colour = images[0].shape[2:] == (3,)
-    if all(image.dtype == np.uint8 for image in images):
-        return 0.0, 255.0
-    low = min(float(np.nanmin(image)) for image in images)
-    high = max(float(np.nanmax(image)) for image in images)
-    if in_colour and low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high if high > low else low + 1.0
 
 
 def check_colour_map(cmap: str) -> None:
