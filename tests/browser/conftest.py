@@ -60,3 +60,15 @@ def visitor(chromium):
     visitor.close()
     assert visitor.errors == []
     assert [url for url in visitor.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory, chromium):
+    """The page of a study, with the files it was made from beside it."""
+    from datamodels.analysis.report import ReportOptions, write_report
+    from tests.analysis.report_data import make_study
+
+    folder = tmp_path_factory.mktemp("report")
+    study = make_study(folder, n_train=120, n_targets=80, nonzero=30)
+    options = ReportOptions(**study.options(title="A report of nothing"))
+    return write_report(options, folder / "report.html")

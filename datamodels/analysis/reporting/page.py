@@ -16,6 +16,8 @@ _SCRIPTS: Final = (
     "tables.js",
     "sections.js",
     "example_pages.js",
+    "settings.js",
+    "keys.js",
     "app.js",
 )
 
