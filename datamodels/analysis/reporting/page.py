@@ -15,6 +15,7 @@ _SCRIPTS: Final = (
     "charts.js",
     "tables.js",
     "sections.js",
+    "groups.js",
     "example_pages.js",
     "settings.js",
     "keys.js",

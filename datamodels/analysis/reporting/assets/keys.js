@@ -39,6 +39,7 @@ function scrollsSideways(element) {
 
 function handleKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("keys").open) return;
+  if (event.target.closest("select")) return; // which has uses of its own for them
   const search = event.target.id === "search" ? event.target : null;
   if (search && !["ArrowDown", "Escape"].includes(event.key)) return;
   if (event.key.length === 1 && !characterKeysAllowed()) return;
