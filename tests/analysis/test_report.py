@@ -15,6 +15,7 @@ from datamodels.analysis.reporting.markup import safe_html
 from datamodels.analysis.reporting.packing import pack_array, to_levels
 from datamodels.analysis.reporting.sprites import images_to_pixels, make_sheets
 from datamodels.errors import DatamodelsError, ExistsError, InputError, UsageError
+from datamodels.evaluation.extrapolation import Estimate
 from datamodels.evaluation.scoring import score_weights
 from datamodels.regression.result import Datamodels
 from datamodels.training.store import Store
@@ -368,6 +369,34 @@ def test_a_learning_curve_is_shown_with_what_was_fitted(study, tmp_path, run):
                "curve": str(tmp_path / "curve")}  # fmt: skip
     with pytest.raises(InputError, match=r"a curve of 30 targets of margins.* have 9 of"):
         gather_report(ReportOptions(**options))
+
+
+def test_a_learning_curve_is_extrapolated_as_its_command_was_asked_to(study, tmp_path, run):
+    """By the same law, to the same goals, with the same draws; of older folders by the default."""
+    made = run("evaluation.learning_curve", f"--curve.data_path={study.options()['store']}",
+               "--curve.estimator=difference", "--curve.sizes=10,15,20,28,40,50",
+               "--curve.num_held_out=10", "--curve.resamples=10", "--curve.law=power",
+               "--curve.goals=0.6", "--curve.seed=3", "--curve.out=curve")  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+
+    def shown():
+        options = study.options(curve=str(tmp_path / "curve"))
+        return gather_report(ReportOptions(**options)).curve
+
+    _, law, goals = shown().sentences
+    limit = re.search(r"the power law.*; limit (.*)", made.stdout)[1]
+    assert law.startswith("The dashed line is the power law")
+    assert law.endswith(f"its limit is LDS {limit}.")
+    assert goals.lower() == made.stdout.splitlines()[-2].lower() + "."
+    forecast = re.search(r"with 100 models: LDS (.*)", made.stdout)[1]
+    n, *values = shown().forecast[-1]
+    assert (n, str(Estimate(*values))) == (100, forecast)
+
+    config = tmp_path / "curve" / "config.json"
+    older = json.loads(config.read_text())
+    del older["law"], older["goals"], older["seed"]
+    config.write_text(json.dumps(older))
+    assert "the saturating law" in shown().sentences[1]
 
 
 def test_a_folder_without_a_curve_is_refused(study, tmp_path):

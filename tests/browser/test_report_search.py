@@ -78,10 +78,9 @@ def test_components_and_clusters_are_searched_and_ordered(leaky, visitor):
     example = int(content.clusters[4].members[0])
     search = page.get_by_role("searchbox")
     search.fill(f"#{example}")
-    expected = [f"Component {i}" for i, found in enumerate(content.components)
-                if example in [*found.low, *found.high, *found.low_targets, *found.high_targets]]  # fmt: skip
-    expected += [f"Cluster {i}" for i, found in enumerate(content.clusters)
-                 if example in found.members]  # fmt: skip
+    ends = [{*c.low, *c.high, *c.low_targets, *c.high_targets} for c in content.components]
+    expected = [f"Component {i}" for i, both in enumerate(ends) if example in both]
+    expected += [f"Cluster {i}" for i, c in enumerate(content.clusters) if example in c.members]
     assert "Cluster 4" in expected
     assert [re.match(r"\w+ \d+", text)[0] for text in cards(page)] == expected
     search.fill("cluster size>10")
