@@ -96,6 +96,72 @@ def test_without_held_out_models_it_says_how_to_get_a_score(tmp_path, run):
     assert "There is no score." in page
 
 
+def spoilt(study, change):
+    """The study with its stored outputs changed in place."""
+    outputs = np.load(study.folder / "store" / "margins.npy", mmap_mode="r+")
+    change(outputs)
+    outputs.flush()
+    return study
+
+
+def set_nan(outputs):
+    outputs[4, 7] = np.nan
+
+
+def set_infinite(outputs):
+    outputs[4, 7] = -np.inf
+
+
+def set_constant(outputs):
+    outputs[:] = 2.0
+
+
+@pytest.mark.filterwarnings("ignore:it is not known which rows")
+@pytest.mark.parametrize(
+    ("n_models", "change", "reason"),
+    [
+        (1, None, "1 model to score on"),
+        (2, None, "2 models to score on, and a rank correlation needs 3 or more"),
+        (20, set_nan, "output 7 of model 4 (of the 20, counted from 0) is nan"),
+        (20, set_constant, "no output varies over the 20 models"),
+    ],
+)
+def test_models_that_cannot_be_ranked_leave_the_rest_of_the_page(
+    tmp_path, n_models, change, reason
+):
+    study = make_study(tmp_path, n_models=n_models)
+    if change is not None:
+        spoilt(study, change)
+    options = ReportOptions(**study.options())
+    shown = gather_report(options)
+    assert (shown.score, shown.all_lds, shown.scatter) == (None, None, None)
+    assert reason in shown.remedies["score"]
+    assert len(shown.targets.index) == 30
+    page = write_report(options, tmp_path / "report.html").read_text()
+    assert "There is no score." in page
+    assert reason in page
+
+
+@pytest.mark.filterwarnings("ignore:it is not known which rows")
+def test_an_infinite_output_is_ranked_and_drawn_at_the_edge(tmp_path):
+    study = spoilt(make_study(tmp_path), set_infinite)
+    shown = gather_report(ReportOptions(**study.options()))
+    assert 0 < shown.all_lds[7] < 1
+    assert np.isnan(shown.targets.columns["r2"][7])
+    assert np.isfinite([shown.scatter.low, shown.scatter.high]).all()
+    assert shown.scatter.actual[7, 4] == 0
+    assert shown.scatter.actual[7].max() > 30_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "needle"),
+    [("3-4", "2 models to score on"), ("58-60", "rows 0 to 59"), ("x", "x")],
+)
+def test_rows_that_were_asked_for_and_cannot_be_scored_on_are_an_error(study, rows, needle):
+    with pytest.raises(DatamodelsError, match=needle):
+        gather_report(ReportOptions(**study.options(rows=rows)))
+
+
 def words(page):
     """The text of a page as it is read."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
