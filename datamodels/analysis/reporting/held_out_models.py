@@ -123,7 +123,6 @@ def scatter_points(judged: Judged, targets: Int32s) -> ReportScatter:
     finite = np.where(np.isfinite(actual), actual, predicted)
     low = np.minimum(predicted.min(axis=1), finite.min(axis=1))
     high = np.maximum(predicted.max(axis=1), finite.max(axis=1))
-    actual = np.clip(actual, low[:, None], high[:, None])
     return ReportScatter(
         low.astype(np.float32),
         high.astype(np.float32),
