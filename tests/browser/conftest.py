@@ -43,9 +43,14 @@ class Visitor:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda said: said.type in ("error", "warning")
                 and self.errors.append(said.text))  # fmt: skip
+        page.on("dialog", self._note_dialog)
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-ready]", state="attached")
         return page
+
+    def _note_dialog(self, dialog):
+        self.errors.append(f"a script that is not the page's own ran: {dialog.message}")
+        dialog.dismiss()
 
     def close(self):
         for context in self._contexts:
