@@ -145,6 +145,15 @@ def test_clusters_are_those_of_the_folder(page):
     assert page.get_by_role("heading", name="Cluster 2 20 training examples").is_visible()
 
 
+def test_words_have_room_wherever_they_stand(page):
+    for name in ("components", "target=3", "example=4"):
+        go(page, name)
+        widths = page.locator("#view .tiles .words").evaluate_all(
+            "boxes => boxes.map(box => box.clientWidth)"
+        )
+        assert min(widths) > 120, name
+
+
 @pytest.mark.parametrize("width", [320, 1100])
 def test_it_needs_no_sideways_scrolling(whole, visitor, width):
     page = visitor.open(whole, viewport={"width": width, "height": 740})

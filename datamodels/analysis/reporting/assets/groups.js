@@ -22,7 +22,7 @@ function orderedGroups(groups, state) {
     section: "components", noun: "group", count: groups.length, sort: "found", down: false,
     columns: [
       {key: "size", value: (i) => groups[i].size, example: ">100"},
-      {key: "explained", value: (i) => groups[i].explained},
+      {key: "variance", value: (i) => groups[i].explained},
       {key: "label", value: (i) => groups[i].label, words: true},
     ],
     text: (i) => groups[i].text, has: (i, number) => groups[i].has(number),
@@ -87,5 +87,5 @@ function clusterCard(cluster, i) {
     el("h2", {}, `Cluster ${i} `, el("span", {class: "quiet"}, plural(cluster.size, "training example"))),
     labels.length ? el("ul", {class: "chips", "aria-label": "Commonest labels"}, labels) : null,
     tiles("train", cluster.members, {size: 52}),
-    el("p", {}, el("a", {href: `#examples?${new URLSearchParams({q: `cluster=${i}`})}`}, `The ${formatCount(cluster.size)} of cluster ${i} in a table`)));
+    el("p", {}, el("a", {href: `#examples?${new URLSearchParams({q: `cluster=${i}`})}`}, `All ${formatCount(cluster.size)} of cluster ${i}, in a table`)));
 }
