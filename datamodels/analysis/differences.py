@@ -112,7 +112,7 @@ def compare_datamodels(
 
 
 def _checked_components(asked: int | None, datamodels: Datamodels) -> int:
-    most = min(datamodels.weight.shape) - 1
+    most = min(datamodels.n_targets, datamodels.n_train_examples) - 1
     if asked is None:
         return min(_DIRECTIONS, most)
     if not 1 <= asked <= most:

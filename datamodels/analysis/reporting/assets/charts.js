@@ -133,6 +133,6 @@ function curveTable(curve) {
     el("td", {}, Number.isFinite(curve.low[i]) ? `${formatScore(curve.low[i])} to ${formatScore(curve.high[i])}` : "–"),
     el("td", {}, curve.error[i] === null ? "–" : formatScore(curve.error[i]))));
   return el("details", {}, el("summary", {}, "As a table"),
-    el("div", {class: "scroll"}, el("table", {},
+    el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the learning curve"}, el("table", {},
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", {scope: "col"}, head)))), el("tbody", {}, rows))));
 }
