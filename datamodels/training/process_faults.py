@@ -21,10 +21,10 @@ def spoils_process(error: BaseException) -> bool:
 def _is_of_process(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or _CLASSES & {kind.__name__ for kind in type(error).__mro__}:
         return True
-    text = error.args[0] if error.args else None  # not str(error), which a user's class may refuse
-    return (
-        isinstance(error, RuntimeError) and isinstance(text, str) and text.startswith(_BEGINNINGS)
-    )
+    if not isinstance(error, RuntimeError) or not error.args:
+        return False
+    text = error.args[0]  # not str(error), which a class of the user's may refuse
+    return isinstance(text, str) and text.startswith(_BEGINNINGS)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
