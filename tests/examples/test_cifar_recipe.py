@@ -122,6 +122,28 @@ def test_steps_are_those_of_torchs_sgd(loss_scale):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("overflow", [float("inf"), float("nan")])
+def test_a_step_whose_gradients_overflowed_is_not_taken(overflow):
+    torch.manual_seed(0)
+    network = Network(3, 2)
+    weights = Weights(network)
+    options = {"momentum": 0.9, "weight_decay": 5e-4, "loss_scale": 64.0}
+
+    def step(share):
+        weights.clear_gradients()
+        network(torch.randn(8, 3, 12, 12)).square().mean().backward()
+        next(network.parameters()).grad[0, 0, 0, 0] += share
+        weights.step(torch.tensor(0.1), **options)
+        return [parameter.detach().clone() for parameter in network.parameters()]
+
+    first, skipped = step(0.0), step(overflow)
+    for before, after in zip(first, skipped, strict=True):
+        assert torch.equal(before, after)
+    for before, after in zip(skipped, step(0.0), strict=True):
+        assert torch.isfinite(after).all()  # momentum is what it was, too
+        assert not torch.equal(before, after)
+
+
 def test_starting_anew_takes_over_everything_and_moves_nothing():
     network, fresh = Network(3, 2), Network(3, 2)
     weights = Weights(network)
