@@ -147,3 +147,21 @@ def test_regression_of_a_store_with_the_file_of_the_example(tmp_path):
         assert result.returncode == 0, result.stderr
     saved = torch.load(tmp_path / "regression" / "reg_results" / "datamodels.pt", weights_only=True)
     assert saved["weight"].shape == (30, 4)
+
+
+def test_rows_trained_after_a_file_was_written_come_into_a_new_one(tmp_path):
+    rng = np.random.default_rng(0)
+    masks = rng.random((100, 30)) < 0.5
+    np.save(tmp_path / "masks.npy", masks)
+    np.save(tmp_path / "margins.npy", (masks[:, :4] + rng.normal(0, 0.1, (100, 4))).astype("f2"))
+    np.save(tmp_path / "_completed.npy", np.arange(100) < 60)
+    regress = ["bash", "examples/cifar10/example_reg.sh", str(tmp_path)]
+    assert_fails(shell(*regress), 1, "60")
+    np.save(tmp_path / "_completed.npy", np.ones(100, bool))
+    result = shell(*regress)
+    assert result.returncode == 0, result.stderr
+    assert "writing it anew" in result.stdout
+    written = (tmp_path / "regression" / "reg_data.beton").stat().st_mtime_ns
+    (tmp_path / "_completed.npy").touch()
+    assert shell(*regress).returncode == 0  # the results are of that file: it stays
+    assert (tmp_path / "regression" / "reg_data.beton").stat().st_mtime_ns == written
