@@ -11,7 +11,6 @@ from tests.conftest import ROOT
 from tests.examples.coloured_shapes import coloured_shapes
 from tests.examples.test_examples import shell
 
-
 SMALL = ["bash", "examples/cifar10/example.sh", "--small", "--models=25"]
 TRAINING = [f"--training.{option}" for option in ("width=8", "epochs=6", "lr_peak_epoch=2",
                                                   "batch_size=50", "lr=0.03")]  # fmt: skip
@@ -102,7 +101,7 @@ def test_a_wrong_class_blocks_nothing_and_small_says_what_to_name(tmp_path):
 
 
 def test_scripts_run_in_the_bash_of_macos():
-    """3.2 takes an empty array for an unset name, which ``set -u`` refuses: as far as text tells."""
+    """3.2 takes an empty array for an unset name, which ``set -u`` refuses; told from the text."""
     scripts = sorted((ROOT / "examples").rglob("*.sh"))
     assert len(scripts) == 4
     for path in scripts:
