@@ -266,7 +266,7 @@ def seconds_a_model(case: Case) -> float:
 
 def release_memory(device: torch.device) -> None:
     """Give the memory of a trainer that nobody refers to any more back to other processes."""
-    torch.compiler.reset()  # compiled code keeps the trainer that it was compiled for
+    torch.compiler.reset()  # compiled code may hold on to tensors
     gc.collect()  # a trainer and its methods refer to one another
     if device.type == "cuda":
         torch.cuda.empty_cache()
