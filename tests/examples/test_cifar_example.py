@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodels import Datamodels
-from datamodels.training import Store, subset_mask
+from datamodels.training import Spec, Store, subset_mask
 from examples.cifar10.images import read_images, save_images
 from tests.conftest import ROOT, assert_fails
 from tests.examples.coloured_shapes import coloured_shapes
@@ -123,6 +123,21 @@ def test_options_that_are_wrong_say_so(images, made, tmp_path):
     result = shell(*script, "--small", "--models=31", *fewer, str(images), str(out))
     assert_fails(result, 1, "made with other words")
     assert not (ROOT / "cifar_small").exists()
+
+
+def test_wrong_values_are_refused_before_the_first_row(tmp_path):
+    Store.create(tmp_path, Spec.read(ROOT / "examples" / "cifar10" / "spec.json"), reserve=False)
+    launch = ["python", "-m", "datamodels.training.launch", f"--launch.logdir={tmp_path}",
+              "--launch.main_import=examples.cifar10.train_cifar",
+              "--launch.workers=1"]  # fmt: skip
+    wrong = ("--training.epochs=0", "--training.precision=float8", "--training.lr=fast")
+    assert_fails(
+        shell(*launch, *wrong), 2,
+        "--training.epochs=0 is not an integer of at least 1: passes through the subset",
+        "--training.precision=float8 is not auto or float32 or bfloat16 or float16",
+        "--training.lr=fast is not a number above 0: highest learning rate",
+    )  # fmt: skip
+    assert not list(tmp_path.rglob("error.txt"))
 
 
 def test_the_spec_of_the_example_is_the_public_one():

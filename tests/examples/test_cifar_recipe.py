@@ -61,16 +61,18 @@ def test_every_image_comes_as_often_as_any_other(size, batch, epochs, seed):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lr": 0.0}, "training.lr=0.0 must be above 0"),
-        ({"epochs": 0, "lr_peak_epoch": 0}, "training.epochs=0 must be at least 1"),
-        ({"epochs": 3}, "training.lr_peak_epoch=5 must be 0 to training.epochs=3"),
+        ({"lr": 0.0}, "training.lr=0.0 must be a number above 0"),
+        ({"epochs": 0, "lr_peak_epoch": 0}, "training.epochs=0 must be an integer of at least 1"),
+        ({"lr": float("nan")}, "training.lr=nan must be a number above 0"),
+        ({"lr_peak_epoch": -1}, "at least 0"),
+        ({"epochs": 3}, "training.lr_peak_epoch=5 must be at most training.epochs=3"),
         ({"batch_size": 1}, "BatchNorm"),
         ({"momentum": 1.0}, "below 1"),
         ({"label_smoothing": 1.5}, "0 to 1"),
         ({"precision": "half"}, "auto or float32 or bfloat16 or float16"),
         ({"compile": "yes"}, "auto or none or graph or compile"),
-        ({"margin": "correct"}, "training.margin=correct is unknown: it must be largest or logsum"),
-        ({"width": 0}, "training.width=0 must be at least 1"),
+        ({"margin": "correct"}, "training.margin=correct must be largest or logsumexp"),
+        ({"width": 0}, "training.width=0 must be an integer of at least 1"),
         ({"weight_decay": -1.0}, "at least 0"),
     ],
 )

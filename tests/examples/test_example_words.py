@@ -94,7 +94,7 @@ def test_a_wrong_class_blocks_nothing_and_small_says_what_to_name(tmp_path):
     assert "there is no sqare" in wrong.stderr
     right = shell(*small, "--classes=disc,square", "--training.epochs=0", *words)
     assert "other words" not in right.stderr
-    assert "training.epochs=0 must be at least 1" in right.stderr
+    assert "--training.epochs=0 is not an integer of at least 1" in right.stderr
     mended = shell(*small, "--classes=disc,square", "--training.epochs=2", *words)
     assert "other words" not in mended.stderr
     assert (np.load(tmp_path / "out" / "store" / "_completed.npy")).all()
