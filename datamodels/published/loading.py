@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
 from datamodels.published.catalogue import N_EVALUATION, PublishedFile, find
+from datamodels.published.evaluation_rows import End, EvaluationRows
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PARTIAL, PublishedLayout
 from datamodels.published.mask_scales import training_scales
@@ -26,10 +27,8 @@ from datamodels.regression.result import Datamodels, Units
 from datamodels.training.indices import format_indices
 
 Part = Literal["fit", "evaluation", "all"]
-End = Literal["last", "first"]
 
 _PARTS = ("fit", "evaluation", "all")
-_ENDS = ("last", "first")
 _SHOWN = 200  # characters of row numbers in a message
 
 
@@ -122,18 +121,13 @@ def rows_of_part(
     """The rows of one part of files of ``n_rows``; arguments and errors as in :func:`load`."""
     if part not in _PARTS:
         raise UsageError(f"part={part!r}; it is one of {', '.join(_PARTS)}")
-    if evaluation not in _ENDS:
-        raise UsageError(f"evaluation={evaluation!r}; it is one of {', '.join(_ENDS)}")
+    held_out = EvaluationRows(evaluation, n_evaluation)
     if part == "all":
         return slice(0, n_rows)
-    if not 0 < n_evaluation < n_rows:
-        raise UsageError(
-            f"n_evaluation={n_evaluation}: the files have {n_rows} rows; give 1 to {n_rows - 1}, "
-            "or part='all'"
-        )
-    border = n_evaluation if evaluation == "first" else n_rows - n_evaluation
-    first_part = "evaluation" if evaluation == "first" else "fit"
-    return slice(0, border) if part == first_part else slice(border, n_rows)
+    rows = held_out.of(n_rows)
+    if part == "evaluation":
+        return rows
+    return slice(rows.stop, n_rows) if rows.start == 0 else slice(0, rows.start)
 
 
 def _load_datamodels(root: Path, published: PublishedFile, units: Units) -> Datamodels:

@@ -9,6 +9,7 @@ import pytest
 
 from datamodels.errors import DatamodelsError, InputError
 from datamodels.npy_file import open_map
+from datamodels.published.evaluation_rows import ASSUMED
 from datamodels.published.layout import journal_of, partial_of
 from datamodels.published.partial_file import PartialFile, complete_rows, read_journal
 from datamodels.published.retries import persistently
@@ -16,6 +17,7 @@ from datamodels.published.s3_errors import (
     AccessError,
     ChangedObjectError,
     CredentialsError,
+    S3Error,
     TemporaryError,
 )
 from datamodels.published.selection import Rows
@@ -23,7 +25,7 @@ from datamodels.published.transfer import Transfer
 from tests.conftest import requires
 from tests.published.conftest import MARGINS, MASKS, N_TRAIN, WEIGHTS, npy
 from tests.published.downloading import CHUNK, FILES, download, planned, the_bucket
-from tests.published.s3_server import Before, Cut, Refuse, Short, Slow, Without
+from tests.published.s3_server import Before, Cut, Lacking, Refuse, Short, Slow, Without
 from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
 
 
@@ -192,7 +194,7 @@ def test_an_object_that_is_not_as_long_as_its_header_says_is_refused(proxy, obje
 
 @pytest.mark.parametrize("rows", ["0", "5-9,17", "evaluation", "0-10299"])
 def test_rows_cost_their_own_bytes(proxy, objects, tmp_path, rows):
-    wanted = Rows(rows).of(10_300, 10_000, "x")
+    wanted = Rows(rows).of(10_300, ASSUMED, "x")
     n_rows = sum(b - a for a, b in wanted)
     plan = planned(tmp_path, FILES[:1], rows)
     asked = 128 + n_rows * N_TRAIN
@@ -224,13 +226,25 @@ def test_rows_add_up_to_the_file(proxy, objects, tmp_path):
         (Refuse(403, "InvalidAccessKeyId"), CredentialsError),
         (Refuse(400, "ExpiredToken"), CredentialsError),
         (Refuse(412, "PreconditionFailed"), ChangedObjectError),
+        (Refuse(416, "InvalidRange"), ChangedObjectError),
         (Refuse(503, "SlowDown"), TemporaryError),
-        (Refuse(400, "Strange"), DatamodelsError),
+        (Refuse(400, "Strange"), S3Error),
     ],
 )
 def test_refusals_are_told_apart(proxy, tmp_path, refusal, error):
     proxy.always = refusal
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
+        download(tmp_path, FILES[2:])
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_an_answer_without_an_etag_is_refused(proxy, tmp_path, method):
+    if method == "HEAD":
+        proxy.heads = Lacking("ETag")
+    else:
+        proxy.always = Lacking("ETag")
+    with pytest.raises(S3Error, match="no ETag"):
         download(tmp_path, FILES[2:])
 
 
