@@ -171,6 +171,14 @@ def test_a_record_is_of_use_before_it_has_its_name(downloaded, run):
     assert_fails(run("published check", "."), 1, "other bytes than were downloaded")
 
 
+def test_what_a_killed_download_left_is_remarked_on(downloaded, call):
+    left = (downloaded / MASKS).with_name(".train_masks_50pct.npy.partial.0123abcd.partial.jsonl")
+    left.touch()
+    result = call("published.check", downloaded)
+    assert result.returncode == 0
+    assert f"note: {left} was left by a process that was killed" in result.stdout
+
+
 def test_a_file_that_cannot_be_read_is_no_reason_to_look_at_no_other(downloaded, run):
     (downloaded / MARGINS).unlink()
     (downloaded / MARGINS).mkdir()

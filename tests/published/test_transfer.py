@@ -11,7 +11,12 @@ from datamodels.errors import DatamodelsError, InputError
 from datamodels.npy_file import open_map
 from datamodels.published.evaluation_rows import ASSUMED
 from datamodels.published.layout import journal_of, partial_of
-from datamodels.published.partial_file import PartialFile, complete_rows, read_journal
+from datamodels.published.partial_file import (
+    PartialFile,
+    complete_rows,
+    read_journal,
+    read_record,
+)
 from datamodels.published.retries import persistently
 from datamodels.published.s3_errors import (
     AccessError,
@@ -56,6 +61,27 @@ def test_files_are_the_objects_whatever_the_pieces(proxy, objects, tmp_path, wor
     assert_whole(tmp_path, objects)
     assert transfer.received == proxy.transferred == sum(map(len, objects.values()))
     assert transfer.kept == transfer.received
+
+
+def test_what_comes_of_a_large_request_is_written_as_it_comes(
+    proxy, objects, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("datamodels.published.transfer._HELD", 300_000)
+    download(tmp_path, FILES[:1], workers=1, chunk=2**32)
+    assert len(proxy.gets()) == 2  # one is of the header
+    lengths = [part.stop - part.start for part in read_record(tmp_path / MASKS).written]
+    assert max(lengths) < 300_000 + 256 * 1024  # and what is read at a time
+    assert len(lengths) > 5
+    assert_whole(tmp_path, objects, [MASKS])
+
+
+def test_a_file_that_another_download_finished_stops_nothing_else(proxy, objects, tmp_path):
+    plan = planned(tmp_path)
+    download(tmp_path, FILES[:1])
+    proxy.requests.clear()
+    Transfer(the_bucket(), plan, workers=2, chunk=CHUNK, retries=1).run(lambda _: None)
+    assert_whole(tmp_path, objects)
+    assert MASKS not in {request.key for request in proxy.gets()}
 
 
 def test_nothing_is_asked_about_what_is_there(proxy, tmp_path):
