@@ -21,7 +21,7 @@ from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import missing_folders, remove_empty
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
-from datamodels.published.evaluation_rows import EvaluationRows, as_told
+from datamodels.published.evaluation_rows import NOTHING_TOLD, Told
 from datamodels.published.layout import PublishedLayout
 from datamodels.published.links import NoLinksError
 from datamodels.published.partial_file import Source
@@ -48,7 +48,7 @@ def _download(values: Values) -> int:
     root = Path(options["root"])
     refuse_file(root)
     rows = None if options["rows"] is None else Rows(options["rows"])
-    told = as_told(options["evaluation"], options["n_evaluation"])
+    told = Told(options["evaluation"], options["n_evaluation"])
     files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
     may_ask = not options["yes"] and _on_terminal()
     will_write = not options["dry_run"] and (options["yes"] or may_ask)
@@ -229,9 +229,7 @@ def _agree(plan: Plan, *, may_ask: bool) -> None:
         raise DatamodelsError("nothing was fetched, as you said")
 
 
-def show_views(
-    root: Path, files: Iterable[PublishedFile], told: EvaluationRows | None = None
-) -> None:
+def show_views(root: Path, files: Iterable[PublishedFile], told: Told = NOTHING_TOLD) -> None:
     """Bring the views below ``root`` that show ``files`` up to date, and tell of them; of one that
     the file system has no links for, a warning. ``told``: see :func:`refresh_view`."""
     for dataset, alpha in dict.fromkeys((file.dataset, file.alpha) for file in files):

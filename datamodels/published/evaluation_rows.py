@@ -25,16 +25,11 @@ class EvaluationRows:
     end: End = "last"
     count: int = N_EVALUATION
 
-    def __post_init__(self) -> None:
-        if self.end not in ENDS:
-            raise UsageError(f"evaluation={self.end!r}; it is one of {', '.join(ENDS)}")
-
     def of(self, n_rows: int) -> slice:
         """These rows of files of ``n_rows``; UsageError where that would leave no others."""
         if not 0 < self.count < n_rows:
             raise UsageError(
-                f"n_evaluation={self.count}: the files have {n_rows} rows; give 1 to {n_rows - 1}, "
-                "or part='all'"
+                f"n_evaluation={self.count}: the files have {n_rows} rows; give 1 to {n_rows - 1}"
             )
         return slice(0, self.count) if self.end == "first" else slice(n_rows - self.count, n_rows)
 
@@ -42,22 +37,45 @@ class EvaluationRows:
 ASSUMED = EvaluationRows()
 
 
-def as_told(evaluation: str | None, n_evaluation: int | None) -> EvaluationRows | None:
-    """What somebody says they are, in whole or in part; None where he says nothing."""
-    if evaluation is None and n_evaluation is None:
-        return None
-    return EvaluationRows(
-        "last" if evaluation is None else evaluation,  # type: ignore[arg-type]  # it is checked
-        N_EVALUATION if n_evaluation is None else n_evaluation,
-    )
+@dataclass(frozen=True)
+class Told:
+    """What somebody says they are, in whole, in part or not at all (None).
+
+    UsageError for no such end, and for fewer than one.
+    """
+
+    end: End | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.end not in (None, *ENDS):
+            raise UsageError(f"evaluation={self.end!r}; it is one of {', '.join(ENDS)}")
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"n_evaluation={self.count}; it must be at least 1")
+
+    def rows(self, view: Path) -> EvaluationRows | None:
+        """These rows, of a folder that is or will be a view: what is not said is as it was told
+        before, or else assumed; None where nobody ever said anything."""
+        before = _told_before(view)
+        if self == NOTHING_TOLD:
+            return before
+        base = before or ASSUMED
+        return EvaluationRows(
+            base.end if self.end is None else self.end,
+            base.count if self.count is None else self.count,
+        )
 
 
-def told_to(view: Path) -> EvaluationRows | None:
-    """What the maker of a view said; None where he said nothing, or there is no view."""
+NOTHING_TOLD = Told()
+
+
+def _told_before(view: Path) -> EvaluationRows | None:
+    """What the note of a view keeps."""
     try:
-        return EvaluationRows(**json.loads(StoreLayout(view).read_only.read_bytes())[_AS_TOLD])
+        kept = Told(**json.loads(StoreLayout(view).read_only.read_bytes())[_AS_TOLD])
     except (OSError, ValueError, TypeError, KeyError, UsageError):
         return None
+    return None if kept.end is None or kept.count is None else EvaluationRows(kept.end, kept.count)
 
 
 def for_note(told: EvaluationRows | None, n_rows: int) -> dict[str, Any]:

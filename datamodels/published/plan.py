@@ -8,7 +8,12 @@ from datamodels.errors import InputError
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.byte_ranges import ByteRanges, Range, length_of
 from datamodels.published.catalogue import PublishedFile, cost_of
-from datamodels.published.evaluation_rows import ASSUMED, EvaluationRows, told_to
+from datamodels.published.evaluation_rows import (
+    ASSUMED,
+    NOTHING_TOLD,
+    EvaluationRows,
+    Told,
+)
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, partial_of
 from datamodels.published.partial_file import (
@@ -93,14 +98,14 @@ def make_plan(
     *,
     head: Callable[[str], Source],
     read: Read | None,
-    evaluation: EvaluationRows | None = None,
+    evaluation: Told = NOTHING_TOLD,
 ) -> Plan:
     """The plan for ``files``, of ``.npy`` files for ``rows`` of them (None: all).
 
     ``head`` asks the bucket about a key, once for each file that is not there as it should be;
     ``read`` reads the header of an object whose shape cannot be known otherwise, where rows are
-    asked for; None: nothing may be read, and such an object is planned whole. ``evaluation`` are
-    the rows that go by this word; None: those that the setting's view was told, or the last ones.
+    asked for; None: nothing may be read, and such an object is planned whole. ``evaluation`` is
+    what is said of the rows that go by this word.
     """
     items, complete, not_there = [], [], []
     absent: list[Absent] = []
@@ -109,7 +114,7 @@ def make_plan(
     for published in files:
         final = layout.file(published.key)
         view = layout.view(published.dataset, published.alpha)
-        wish = None if rows is None else _Wish(rows, evaluation or told_to(view) or ASSUMED)
+        wish = None if rows is None else _Wish(rows, evaluation.rows(view) or ASSUMED)
         remove_leftovers(final)
         if is_complete(published, final, wish, head):
             complete.append(published)

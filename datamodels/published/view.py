@@ -36,13 +36,7 @@ from datamodels.published.catalogue import (
     find,
     kinds_of,
 )
-from datamodels.published.evaluation_rows import (
-    End,
-    EvaluationRows,
-    as_told,
-    for_note,
-    told_to,
-)
+from datamodels.published.evaluation_rows import NOTHING_TOLD, End, Told, for_note
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
@@ -91,8 +85,8 @@ def refresh_views(
     Args:
         root: the folder that was downloaded to.
         evaluation: at which end of the files the evaluation rows lie, "last" or "first".
-        n_evaluation: how many they are. None of both: what a view was told before; else the last
-            10,000, which is an assumption, and warned of where it matters.
+        n_evaluation: how many they are. None of either: what a view was told before; else the
+            last 10,000, which is an assumption, and warned of where it matters.
 
     Raises:
         MissingFileError: there is no folder ``root``. UsageError: there are no such evaluation
@@ -100,7 +94,7 @@ def refresh_views(
             in the way, files that are damaged, and file systems without symbolic links.
     """
     root, made, faults = _existing(root), [], []
-    told = as_told(evaluation, n_evaluation)
+    told = Told(evaluation, n_evaluation)
     for name in DATASETS:
         for alpha in alphas_of(name):
             try:
@@ -129,7 +123,7 @@ def open_view(
     MissingFileError where no array of the setting has been downloaded.
     """
     alpha = find(dataset, alpha, "masks").alpha
-    view = refresh_view(_existing(root), dataset, alpha, as_told(evaluation, n_evaluation))
+    view = refresh_view(_existing(root), dataset, alpha, Told(evaluation, n_evaluation))
     if view is None:
         raise MissingFileError(
             f"{root} has no array of {dataset} at {percent(alpha)}%; download some with python -m "
@@ -138,22 +132,18 @@ def open_view(
     return Store.open(view.path)
 
 
-def refresh_view(
-    root: Path, dataset: str, alpha: float, told: EvaluationRows | None = None
-) -> View | None:
+def refresh_view(root: Path, dataset: str, alpha: float, told: Told = NOTHING_TOLD) -> View | None:
     """The view of one setting, made or brought up to date; None where there is no array of it.
 
-    One process at a time; downloads may go on meanwhile. ``told`` are the evaluation rows; None:
-    those that the view was told before.
+    One process at a time; downloads may go on meanwhile. ``told`` is what is
+    said of the evaluation rows.
     """
     layout = PublishedLayout(root)
     with locked_folder(layout.file(find(dataset, alpha, "masks").key).parent):
         return _refresh(root, layout.view(dataset, alpha), dataset, alpha, told)
 
 
-def _refresh(
-    root: Path, path: Path, dataset: str, alpha: float, told: EvaluationRows | None
-) -> View | None:
+def _refresh(root: Path, path: Path, dataset: str, alpha: float, told: Told) -> View | None:
     for folder in leftovers_of(path):
         shutil.rmtree(folder, ignore_errors=True)
     present = _present(root, dataset, alpha)
@@ -166,7 +156,7 @@ def _refresh(
         "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
         "remedy": _DOWNLOAD,
         "repair": "make it anew with python -m datamodels.published view {folder}/../..",
-        **for_note(told or told_to(path), len(complete)),
+        **for_note(told.rows(path), len(complete)),
     }
     if not os.path.lexists(path):
         with new_folder(path) as folder:

@@ -360,6 +360,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
         ),
         (["--download.kinds=masks", "--download.rows=10300"], "rows 0 to 10299"),
         (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
+        (["--download.kinds=masks", "--download.evaluation=end"], "last, first"),
+        (["--download.kinds=masks", "--download.n_evaluation=0"], "at least 1"),
         (["--download.kind=masks"], "did you mean --download.kinds"),
     ],
 )

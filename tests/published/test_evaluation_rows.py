@@ -7,6 +7,7 @@ import pytest
 
 import datamodels
 from datamodels.errors import InputError, UsageError
+from datamodels.published.loading import load
 from datamodels.published.view import open_view, refresh_views
 from datamodels.read_only import read_note
 from datamodels.regression.moments_file import MomentsFile
@@ -56,6 +57,7 @@ def others(rows):
 # --- the view keeps what it was told -----------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:.*the catalogue says")
 def test_a_view_keeps_what_it_was_told_until_it_is_told_otherwise(root, call):
     assert read_note(open_view(root).path).evaluation is None  # of 360 rows no 10,000 can be
     folder = open_view(root, evaluation="first", n_evaluation=60).path
@@ -63,7 +65,8 @@ def test_a_view_keeps_what_it_was_told_until_it_is_told_otherwise(root, call):
     refresh_views(root)
     assert read_note(folder).evaluation == ENDS["first"]
     assert not read_note(folder).evaluation_is_assumed
-    assert call("published.view_command", root, "--view.n_evaluation=60").returncode == 0
+    np.testing.assert_array_equal(load(root, kind="masks"), MASKS[N_EVALUATION:])
+    assert call("published.view_command", root, "--view.evaluation=last").returncode == 0
     assert read_note(folder).evaluation == ENDS["last"]
     with pytest.raises(UsageError, match=r"n_evaluation=360: the files have 360 rows"):
         open_view(root, n_evaluation=N)
