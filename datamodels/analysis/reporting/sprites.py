@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.analysis.reporting.content import Int32s, SpriteSheets
-from datamodels.analysis.value_range import value_range
+from datamodels.analysis.image_values import value_range
 from datamodels.errors import InputError, UsageError
 from datamodels.optional import import_optional
 
