@@ -6,11 +6,7 @@ numba's threads, after which a process must not fork.
 """
 
 import importlib.util
-import os
-import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +14,8 @@ import pytest
 
 from datamodels.regression.beton_format import map_file, parse_header
 from examples.cifar10.beton_images import JPEG, BetonImages
-from tests.conftest import ROOT
 from tests.examples.image_files import smooth_images, some_images, write_beton_images
+from tests.ffcv_script import run_script
 
 if importlib.util.find_spec("ffcv") is None:  # found, not imported: that takes 5 s
     pytest.skip(
@@ -89,31 +85,14 @@ def ffcv_reads(folder):
         np.savez(folder / f"{name}.npz", images=images, labels=labels[:, 0])
 
 
-def run(action, folder):
-    process = subprocess.Popen(
-        [sys.executable, __file__, action, str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=180)
-    finally:
-        with suppress(ProcessLookupError):  # workers of FFCV's writer that outlived it
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, output
-
-
 # ---- the tests ----
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ffcv")
-    run("write", folder)
-    run("read", folder)
+    run_script(__file__, "write", folder)
+    run_script(__file__, "read", folder)
     return folder
 
 

@@ -6,12 +6,8 @@ when one dies, and its loader starts numba's threads, after which a process must
 """
 
 import importlib.util
-import os
-import signal
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +25,7 @@ from datamodels.regression.beton_format import (
 )
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.beton_writer import write_beton
+from tests.ffcv_script import run_script
 
 if importlib.util.find_spec("ffcv") is None:  # found, not imported: that takes 5 s
     pytest.skip(
@@ -151,30 +148,13 @@ def ffcv_reads(folder):
             )
 
 
-def run(action, folder):
-    command = [sys.executable, __file__, action, str(folder)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=180)
-    finally:
-        with suppress(ProcessLookupError):  # workers of FFCV's writer that outlived it
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, output
-
-
 # ---- the tests ----
 
 
 @pytest.fixture(scope="module")
 def ffcv_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ffcv")
-    run("write", folder)
+    run_script(__file__, "write", folder)
     return folder
 
 
@@ -198,7 +178,7 @@ def our_files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read_by_ffcv(our_files):
-    run("read", our_files)
+    run_script(__file__, "read", our_files)
     return our_files
 
 
