@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.evaluation.repeats import average_repeats, read_mask_id
+from datamodels.evaluation.rows_of_fit import rows_of_fit, why_unknown
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
@@ -130,11 +131,11 @@ def read_held_out(
         store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
     )
     ids = read_mask_id(store, dataset, mask_id)
-    fitted = _rows_of_the_fit(dataset, scored, ids)
+    fitted = rows_of_fit(dataset, scored.fitted, ids)
     published = _published_rows(store)
     is_asked = rows is not None
-    if rows is None and scored.fitted is None and scored.bias is not None:  # not any scores
-        rows = _rows_of_unknown_fit(published, store, option)
+    if rows is None and fitted is None and scored.bias is not None:  # not any scores
+        rows = _rows_of_unknown_fit(published, store, option, why_unknown(scored.fitted))
     if rows is None:
         wanted = _rows_beside(dataset, fitted, store, option)
     elif rows == EVALUATION:
@@ -148,7 +149,7 @@ def read_held_out(
     outputs = outputs[:, scored.targets]
     if ids is not None:
         masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
-    n_fitted = None if scored.fitted is None else int(np.isin(wanted, fitted).sum())
+    n_fitted = None if fitted is None else int(np.isin(wanted, fitted).sum())
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
 
 
@@ -158,14 +159,13 @@ def _published_rows(store: str | Path) -> range:
     return range(0) if note is None or note.evaluation is None else note.evaluation
 
 
-def _rows_of_unknown_fit(published: range, store: str | Path, option: str) -> str | None:
+def _rows_of_unknown_fit(published: range, store: str | Path, option: str, why: str) -> str | None:
     """Which rows to take where nothing says what datamodels were fitted to."""
     if published:
         return EVALUATION
     warnings.warn(
-        "it is not known which rows these datamodels were fitted on (their folder of results is "
-        f"not around them): if they are among those of {store}, the score is too good; name others "
-        f"with {option}",
+        f"it is not known which rows these datamodels were fitted on ({why}): if they are among "
+        f"those of {store}, the score is too good; name others with {option}",
         stacklevel=3,
     )
     return None
@@ -187,49 +187,12 @@ def _evaluation_rows(
     return wanted
 
 
-def unseen_rows(
-    dataset: RegressionDataset,
-    scored: Scored,
-    ids: NDArray[np.int64] | None,
-    positions: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Those of ``positions`` among the complete rows whose masks took no part in the fit;
-    InputError for none.
-
-    Where it is not known what did, a warning says so, and all are returned.
-    """
-    if scored.fitted is None:
-        warnings.warn(
-            "it is not known which rows these datamodels were fitted on: what they explain of "
-            "these rows may be too good",
-            stacklevel=2,
-        )
-    seen = np.isin(dataset.idx[positions], _rows_of_the_fit(dataset, scored, ids))
-    if seen.all():
-        raise InputError(
-            f"all {len(positions)} rows took part in the fit; name others, or train more models to "
-            "see what the datamodels explain of those"
-        )
-    return positions[~seen]
-
-
-def _rows_of_the_fit(
-    dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
-    """Rows that took part in the fit, and other trainings of their masks."""
-    if scored.fitted is None or not scored.fitted.are_rows_of(dataset):
-        return np.array([], np.int64)
-    fitted = np.isin(dataset.idx, scored.fitted.rows)
-    if ids is not None:
-        fitted = np.isin(ids, ids[fitted])
-    return dataset.idx[fitted]
-
-
 def _rows_beside(
-    dataset: RegressionDataset, fitted: NDArray[np.int64], store: str | Path, option: str
+    dataset: RegressionDataset, fitted: NDArray[np.int64] | None, store: str | Path, option: str
 ) -> NDArray[np.int64]:
-    """Complete rows but those ``fitted``; NothingHeldOutError for none."""
-    wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
+    """Complete rows but those ``fitted``, all where these are unknown; NothingHeldOutError for
+    none."""
+    wanted = dataset.idx if fitted is None else dataset.idx[~np.isin(dataset.idx, fitted)]
     if not len(wanted):
         raise NothingHeldOutError(
             f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
@@ -238,8 +201,8 @@ def _rows_beside(
     return wanted
 
 
-def _warn_of_fitted(wanted: NDArray[np.int64], fitted: NDArray[np.int64]) -> None:
-    seen = np.isin(wanted, fitted).sum()
+def _warn_of_fitted(wanted: NDArray[np.int64], fitted: NDArray[np.int64] | None) -> None:
+    seen = 0 if fitted is None else np.isin(wanted, fitted).sum()
     if seen:
         warnings.warn(
             f"{seen} of the {len(wanted)} rows took part in the fit: this is not the score on "

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from datamodels.cli.catalogue import LINEAR_SHARE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError
-from datamodels.evaluation.held_out import Scored, read_datamodels, unseen_rows
+from datamodels.evaluation.held_out import Scored, read_datamodels
 from datamodels.evaluation.linear_ceiling import LinearShare, estimate_linear_share, share_bytes
 from datamodels.evaluation.repeats import read_mask_id
+from datamodels.evaluation.rows_of_fit import unseen_rows
 from datamodels.evaluation.scoring import predict_outputs
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.dataset import RegressionDataset
@@ -40,7 +41,7 @@ def _estimate(values: Values) -> None:
     ids = read_mask_id(store, dataset, options["mask_id"])
     targets = slice(None) if scored is None else scored.targets
     positions = _positions(dataset, options["rows"], store)
-    unseen = None if scored is None else unseen_rows(dataset, scored, ids, positions)
+    unseen = None if scored is None else unseen_rows(dataset, scored.fitted, ids, positions)
     _refuse_what_does_not_fit(dataset, len(positions), store)
     masks, outputs = dataset.read(positions)
     share = estimate_linear_share(

@@ -244,3 +244,27 @@ def test_other_trainings_of_fitted_masks_are_not_unseen(run, folder, fitted):
     masks[35] = masks[3]
     np.save(folder / "masks.npy", masks)
     assert "on 17 models, 2 targets" in run("evaluation.lds", fitted, "--lds.store=.").stdout
+
+
+def test_rows_of_the_fit_stay_known_while_some_are_incomplete(run, fitted, folder):
+    flags = np.load(folder / "_completed.npy")
+    flags[3] = False  # as while that row is trained anew
+    np.save(folder / "_completed.npy", flags)
+    result = run("evaluation.lds", fitted, "--lds.store=.")
+    assert "on 18 models, 2 targets" in result.stdout
+    assert "warning" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["incomplete", "other masks"])
+def test_scores_warn_where_no_row_of_the_fit_can_be_recognized(run, fitted, folder, kind):
+    flags, masks = np.load(folder / "_completed.npy"), np.load(folder / "masks.npy")
+    if kind == "incomplete":
+        flags[:16] = False
+    else:
+        masks[:8] ^= True
+    np.save(folder / "_completed.npy", flags)
+    np.save(folder / "masks.npy", masks)
+    result = run("evaluation.lds", fitted, "--lds.store=.")
+    assert f"on {flags.sum()} models" in result.stdout
+    assert "it is not known which rows" in result.stderr
+    assert "first 16 of them, rows 0 to 15, none is complete now" in result.stderr
