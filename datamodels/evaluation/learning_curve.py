@@ -64,7 +64,7 @@ def _measure(values: Values) -> None:
     ids = read_mask_id(options["data_path"], dataset, options["mask_id"])
     rows = split_rows(dataset, options["num_held_out"], ids)
     sizes = _numbers("sizes", options["sizes"], int) or default_sizes(len(rows.learnt))
-    _refuse_what_cannot_be_fitted(config, dataset, sizes, len(rows.learnt), _targets(options))
+    _refuse_what_cannot_be_fitted(config, dataset, sizes, rows, _targets(options))
     out = Path(options["out"])
     asked = _asked(options, config, dataset, rows, sizes)
     with open_steps(out, asked) as journal, ProgressLine() as progress:
@@ -94,13 +94,18 @@ def _measure(values: Values) -> None:
 
 
 def _refuse_what_cannot_be_fitted(
-    config: FitConfig, dataset: RegressionDataset, sizes: list[int], n: int, targets: slice
+    config: FitConfig,
+    dataset: RegressionDataset,
+    sizes: list[int],
+    rows: CurveRows,
+    targets: slice,
 ) -> None:
     """What :func:`measure_learning_curve` would refuse, before a folder is made for it."""
     from datamodels.evaluation.prefixes import plan_prefixes  # numba is slow to import
 
     start, stop, _ = targets.indices(dataset.n_targets)
-    plan_prefixes(config, dataset, checked_sizes(sizes, n)[-1], stop - start)
+    most = checked_sizes(sizes, len(rows.learnt))[-1]
+    plan_prefixes(config, dataset, most, stop - start, len(rows.held_out))
 
 
 def _extrapolate(curve: LearningCurve, law: str) -> Extrapolation | None:
