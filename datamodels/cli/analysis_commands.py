@@ -158,6 +158,12 @@ INFLUENCE = Command(
                 Option("x_name", "str", "array of masks", default="masks"),
                 Option("y_name", "str", "array of outputs", default="margins"),
                 Option("rows", "str", "rows to use, e.g. 0-9999 (default: all complete rows)"),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask, whose outputs are "
+                    "averaged (default: mask_id, if the store has it)",
+                ),
                 Option("estimator", "str", "difference (of means) or ridge", default="difference"),
                 Option("lam", "float", "lambda of ridge, without a unit (default: by GCV)"),
                 Option("target_start_ind", "int", "first target", default=0),

@@ -8,7 +8,7 @@ fit of a prefix is the very fit of those rows.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

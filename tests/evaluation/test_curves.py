@@ -174,5 +174,5 @@ def test_memory_is_what_was_allowed_for(folds, kind, options):
 def test_a_curve_that_does_not_fit_in_memory_is_refused():
     masks, outputs = problem()
     config = FitConfig(engine="cpu", folds=5, memory_gb=1e-4)
-    with pytest.raises(InputError, match="takes .* GiB, .* that folds=5 and .* lower it"):
+    with pytest.raises(InputError, match=r"takes .* GiB, .* that folds=5 and .* lower it"):
         measure_learning_curve(ArraySource(masks, outputs), config, sizes=[100])
