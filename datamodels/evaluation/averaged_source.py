@@ -1,4 +1,4 @@
-"""A source whose rows are masks: the outputs of a mask's trainings are averaged as they are read."""
+"""A source whose rows are masks: outputs of a mask's trainings are averaged when they are read."""
 
 from typing import Any
 

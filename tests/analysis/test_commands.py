@@ -255,8 +255,8 @@ def test_influence_averages_repeated_trainings_of_a_mask(call, tmp_path, estimat
         (tmp_path / store).mkdir()
         for key, array in {**arrays, "_completed": np.ones(len(arrays["masks"]), bool)}.items():
             np.save(tmp_path / store / f"{key}.npy", array)
-        said = call("analysis.influence", f"--influence.data_path={store}",
-                    f"--influence.estimator={estimator}", f"--influence.out={store}.npz")  # fmt: skip
+        options = [f"--influence.data_path={store}", f"--influence.estimator={estimator}"]
+        said = call("analysis.influence", *options, f"--influence.out={store}.npz")
         assert said.returncode == 0, said.stderr
         if store == "all":
             assert f"{len(means)} masks (mean outputs of {len(ids)} trainings)" in said.stdout
