@@ -35,6 +35,10 @@ _LEGEND = (
     "LDS: mean over targets; R2: of the variance of all outputs together, on the held-out models;\n"
     "error: mean squared error there; weights: non-zero ones a target, on average"
 )
+_INTERVALS = (
+    "(intervals allow for which models were held out and which were learnt from, not for a law\n"
+    "that is another beyond these sizes)"
+)
 
 
 def main() -> int:
@@ -128,6 +132,7 @@ def _say(curve: LearningCurve, found: Extrapolation | None, wanted: list[float])
         print("the points do not follow this law: what it says beyond them is worth little")
     twice = 2 * found.n_last
     print(f"with {twice:,} models: LDS {found.at(twice)}")
+    print(_INTERVALS)
     for value in wanted or next_goals(float(curve.mean_lds[-1])):
         print(found.say_needed(value))
 
