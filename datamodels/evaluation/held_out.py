@@ -21,6 +21,7 @@ from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices, parse_indices
 from datamodels.training.layout import StoreLayout
 
+_VALUES_PER_BLOCK = 2**24
 EVALUATION = "evaluation"  # the rows that a view of published files holds out
 
 
@@ -98,7 +99,7 @@ class HeldOut:
     outputs: Outputs  # (n_models, n_targets)
     n_store_targets: int  # targets of the store, of which these may be some
     n_trainings: int  # rows behind the models
-    n_fitted: int | None  # trainings that took part in the fit after all; None: it is not known
+    n_fitted: int | None  # models that took part in the fit after all; None: it is not known
 
 
 def read_held_out(
@@ -147,10 +148,30 @@ def read_held_out(
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
     outputs = outputs[:, scored.targets]
+    first, _, _ = scored.targets.indices(dataset.n_targets)
+    _refuse_nan("outputs", "target", outputs, wanted, first)
+    _refuse_nan("masks", "training example", masks, wanted)
+    names = wanted if ids is None else ids[positions]
+    n_fitted = None if fitted is None else len(np.unique(names[np.isin(wanted, fitted)]))
     if ids is not None:
-        masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
-    n_fitted = None if fitted is None else int(np.isin(wanted, fitted).sum())
+        masks, outputs = average_repeats(masks, outputs, names, wanted)
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
+
+
+def _refuse_nan(
+    name: str, axis: str, values: NDArray[Any], rows: NDArray[np.int64], first_column: int = 0
+) -> None:
+    """InputError, which names the row of the store, where ``values`` (n, c) hold NaN."""
+    if values.dtype.kind != "f":
+        return
+    step = max(1, _VALUES_PER_BLOCK // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        bad = np.argwhere(np.isnan(values[start : start + step]))
+        if len(bad):
+            raise InputError(
+                f"{name} of row {rows[start + bad[0, 0]]} are NaN at {axis} "
+                f"{first_column + bad[0, 1]}: name other rows, or train that model again"
+            )
 
 
 def _published_rows(store: str | Path) -> range:

@@ -33,7 +33,8 @@ from datamodels.regression.sources import target_range
 _POOR_FIT = 0.02  # of LDS, root mean square: beyond what scores of held-out models are unsure of
 _LEGEND = (
     "LDS: mean over targets; R2: of the variance of all outputs together, on the held-out models;\n"
-    "error: mean squared error there; weights: non-zero ones a target, on average"
+    "error: mean squared error there (both of single trainings, where masks have several);\n"
+    "weights: non-zero ones a target, on average"
 )
 _INTERVALS = (
     "(intervals allow for which models were held out and which were learnt from, not for a law\n"

@@ -66,6 +66,7 @@ def judge(
             n_fitted=held_out.n_fitted,
             n_targets=datamodels.n_targets,
             n_undefined=scored.n_undefined,
+            n_trainings=held_out.n_trainings if held_out.n_trainings > len(outputs) else None,
         ),
         lds=scored.per_target.astype(np.float32),
         r2=r2.astype(np.float32),
