@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodels.analysis.canvas import DPI, GREY, INK, RULE, Canvas, value_range
+from datamodels.analysis.canvas import DPI, GREY, INK, RULE, Canvas
 from datamodels.analysis.components import Components, Ends, ends
+from datamodels.analysis.value_range import value_range
 from datamodels.files import new_file
 from datamodels.optional import import_optional
 

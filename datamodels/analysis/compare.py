@@ -41,14 +41,7 @@ def _compare(values: Values) -> None:
 
 
 def _report(found: Differences, labels: NDArray[Any] | None, k: int) -> str:
-    lines = [f"{len(found.cosine)} targets"]
-    for name, values in (("cosine", found.cosine), ("rank correlation", found.rank_correlation)):
-        low, middle, high = np.nanquantile(values, [0.05, 0.5, 0.95])
-        lines.append(
-            f"  {name:<17}{middle:.3f} in the median, {low:.3f} to {high:.3f} for nine in ten"
-        )
-    furthest = np.argsort(np.nan_to_num(found.cosine, nan=np.inf), kind="stable")[:k]
-    lines.append(f"  least alike      {_listed(furthest, None)}")
+    lines = _distances(found, k)
     for own, other, residual in (
         ("A", "B", found.a_without_b),
         ("B", "A", found.b_without_a),
@@ -58,9 +51,28 @@ def _report(found: Differences, labels: NDArray[Any] | None, k: int) -> str:
     return "\n".join(lines)
 
 
+def _distances(found: Differences, k: int) -> list[str]:
+    """Of the targets that have weights in both."""
+    defined = np.flatnonzero(~np.isnan(found.cosine))
+    lines = [f"{len(found.cosine)} targets"]
+    if lacking := len(found.cosine) - len(defined):
+        lines[0] += f", {lacking} of them without weights in A or in B"
+    if not len(defined):
+        return lines
+    for name, values in (("cosine", found.cosine), ("rank correlation", found.rank_correlation)):
+        low, middle, high = np.quantile(values[defined], [0.05, 0.5, 0.95])
+        lines.append(
+            f"  {name:<17}{middle:.3f} in the median, {low:.3f} to {high:.3f} for nine in ten"
+        )
+    furthest = defined[np.argsort(found.cosine[defined], kind="stable")][:k]
+    return [*lines, f"  least alike      {_listed(furthest, None)}"]
+
+
 def _directions(
     residual: Residual, own: str, other: str, labels: NDArray[Any] | None, k: int
 ) -> list[str]:
+    if residual.why_none is not None:
+        return [f"  nothing to list: {residual.why_none}"]
     components, lines = residual.components, []
     for c in range(components.n_components):
         lines.append(

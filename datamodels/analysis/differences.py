@@ -26,7 +26,7 @@ from datamodels.analysis.components import (
     to_rows,
 )
 from datamodels.analysis.sparsity import sparse_weights
-from datamodels.errors import InputError
+from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.rank_correlation import spearman
 from datamodels.optional import import_scipy_sparse
 from datamodels.regression.result import Datamodels
@@ -38,6 +38,7 @@ Float64s = NDArray[np.float64]
 
 _VALUES_PER_BLOCK = 2**25  # weights ranked together, 256 MB of ranks
 _SAME = 1e-6  # unit vectors nearer than this differ by rounding
+_DIRECTIONS = 5  # each way, unless asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +50,13 @@ class Residual:
         share_own: (k,) mean over targets of the share of the datamodel's squared length along
             each direction, in the algorithm that has it.
         share_other: (k,) likewise in the other: far smaller where the direction tells them apart.
+        why_none: in words, where there are no directions (k = 0).
     """
 
     components: Components
     share_own: Float64s
     share_other: Float64s
+    why_none: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +78,19 @@ class Differences:
 
 
 def compare_datamodels(
-    a: Datamodels, b: Datamodels, *, n_components: int = 5, seed: int = 0
+    a: Datamodels, b: Datamodels, *, n_components: int | None = None, seed: int = 0
 ) -> Differences:
     """Compare two datamodels of the same training examples and targets, fitted alike: by two
     algorithms, at two alphas, or with other seeds, which says how large differences come by chance.
 
     Args:
-        n_components: directions of difference, each way.
+        n_components: directions of difference, each way, below the number of targets and that of
+            training examples; None for 5, or as many as there are.
         seed: of the iteration's start, see :func:`~datamodels.analysis.components.
             principal_components`.
 
     Raises:
-        InputError: they are of other numbers of examples or targets, or do not differ at all.
+        InputError: they are of other numbers of examples or targets.
         UsageError: ``n_components`` is out of range. MissingPackageError: scipy is not installed.
     """
     if a.weight.shape != b.weight.shape:
@@ -94,6 +98,7 @@ def compare_datamodels(
             f"datamodels of (training examples, targets) {a.weight.shape} and {b.weight.shape}: "
             "both must be of the same"
         )
+    n_components = _checked_components(n_components, a)
     one, other = (to_rows(sparse_weights(d)) for d in (a, b))
     zero = (row_lengths(one) == 0) | (row_lengths(other) == 0)
     one, other = normalized_rows(one), normalized_rows(other)
@@ -106,16 +111,44 @@ def compare_datamodels(
     )
 
 
+def _checked_components(asked: int | None, datamodels: Datamodels) -> int:
+    most = min(datamodels.n_targets, datamodels.n_train_examples) - 1
+    if asked is None:
+        return min(_DIRECTIONS, most)
+    if not 1 <= asked <= most:
+        there = f"1 to {most}" if most else "none"
+        raise UsageError(
+            f"n_components={asked} is out of range: {datamodels.n_targets} targets by "
+            f"{datamodels.n_train_examples} training examples have {there}; leave it out for as "
+            "many as there are"
+        )
+    return asked
+
+
 def _residual(
     own: "csr_array", other: "csr_array", cosine: Float64s, n_components: int, seed: int
 ) -> Residual:
     """Of unit rows ``own`` after projection on unit rows ``other``."""
     projection = import_scipy_sparse().diags_array(cosine) @ other
     residuals = own - projection
+    if not row_lengths(own).any():
+        return _nothing(residuals, "all of its weights are zero")
     if row_lengths(residuals).max(initial=0) < _SAME:
-        raise InputError("the two datamodels point the same way for all targets: no difference")
+        return _nothing(residuals, "for every target it points the same way as the other")
+    if not n_components:
+        few = "targets" if own.shape[0] == 1 else "training examples"
+        return _nothing(residuals, f"directions take 2 {few} or more")
     found = principal_components(residuals, n_components, centre=False, seed=seed)
     return Residual(found, _shares(own, found.directions), _shares(other, found.directions))
+
+
+def _nothing(residuals: "csr_array", why: str) -> Residual:
+    """No directions of ``residuals`` (n, m)."""
+    n, m = residuals.shape
+    total = float((row_lengths(residuals) ** 2).mean())
+    none = np.empty(0)
+    components = Components(np.empty((n, 0)), np.empty((m, 0)), np.zeros(m), none, total)
+    return Residual(components, none, none, why)
 
 
 def _shares(rows: "csr_array", directions: Float64s) -> Float64s:

@@ -136,7 +136,11 @@ COMPARE = Command(
             (
                 Option("a", "path", "datamodels.pt", required=True),
                 Option("b", "path", "another, of the same examples and targets", required=True),
-                Option("components", "int", "directions of difference, each way", default=5),
+                Option(
+                    "components",
+                    "int",
+                    "directions of difference, each way (default: 5, or as many as there are)",
+                ),
                 Option("k", "int", "examples and targets to list for each", default=8),
                 Option("labels", "path", ".npy of the labels of the training examples"),
                 Option("out", "path", ".npz to write distances and directions to"),

@@ -207,7 +207,8 @@ LEARNING_CURVE = Command(
                 Option(
                     "seed",
                     "int",
-                    "of the rows that choose lambda, the folds and the bootstrap",
+                    "of the rows that choose lambda, the folds, the bootstrap and the "
+                    "extrapolation",
                     default=0,
                 ),
                 Option("target_start_ind", "int", "first target", default=0),

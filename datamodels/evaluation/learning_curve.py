@@ -87,10 +87,11 @@ def _measure(values: Values) -> None:
             progress=progress,
         )
         progress.close()
-        extrapolation = _extrapolate(curve, options["law"])
+        extrapolation = _extrapolate(curve, options["law"], options["seed"])
         with new_folder(out) as partial:
             curve.save(partial)
-            _save_asked(partial, asked, extrapolation)
+            beyond = {"law": options["law"], "goals": wanted}  # the report extrapolates likewise
+            _save_asked(partial, asked | beyond, extrapolation)
             draw_curve(curve, extrapolation, partial / "curve.png")
     print(curve.table())
     print(_LEGEND)
@@ -113,9 +114,9 @@ def _refuse_what_cannot_be_fitted(
     plan_prefixes(config, dataset, most, stop - start, len(rows.held_out))
 
 
-def _extrapolate(curve: LearningCurve, law: str) -> Extrapolation | None:
+def _extrapolate(curve: LearningCurve, law: str, seed: int) -> Extrapolation | None:
     try:
-        return curve.extrapolate(law)
+        return curve.extrapolate(law, seed=seed)
     except DatamodelsError:  # too few sizes: the curve is still worth its while
         return None
 

@@ -36,6 +36,7 @@ Section("demo", "the demo on scikit-learn's digits").params(
 SPEC = Path(__file__).with_name("spec.json")
 MIN_MODELS = 50
 BATCH = 32  # networks that a worker trains at once: more are no faster on a core
+LEAST_LEARNT = 50  # models that a learning curve takes
 N_SHOWN = 5  # helpful and harmful training images of each test image in the report
 
 
@@ -64,8 +65,9 @@ def demo(out: str, models: int, workers: int) -> None:
     train(folder, models, workers)
     fit(folder, num_train, num_val)
     score(folder, models - held_out, models)
+    curve = extrapolate(folder, models - held_out, models)
     draw(folder)
-    page = report(folder, models - held_out, models)
+    page = report(folder, models - held_out, models, curve)
     print(f"\nDone in {time.monotonic() - began:.0f} s. The report: {page}")
 
 
@@ -114,9 +116,25 @@ def score(folder: Path, first: int, end: int) -> None:
         f"--lds.out={scores}")  # fmt: skip
 
 
+def extrapolate(folder: Path, first: int, end: int) -> Path | None:
+    """A learning curve, scored on the same models; None where there are too few for one."""
+    headline("5. What would more networks bring?")
+    curve = folder / "learning_curve"
+    if first < LEAST_LEARNT:
+        print(f"too few to tell: a learning curve takes {LEAST_LEARNT} to learn from, not {first}")
+        return None
+    if curve.exists():
+        print(f"{curve} is there already")
+        return curve
+    run("evaluation.learning_curve", f"--curve.data_path={folder / 'store'}",
+        f"--curve.num_held_out={end - first}", "--curve.k=50", "--curve.eps=1e-2",
+        f"--curve.out={curve}")  # fmt: skip
+    return curve
+
+
 def draw(folder: Path) -> Path:
     """For some test images, the training images that help and hurt most."""
-    headline("5. A picture: the training images behind some test images")
+    headline("6. A picture: the training images behind some test images")
     digits = load_digits()
     datamodels = Datamodels.load(folder / "datamodels" / "datamodels.pt")
     lds = np.load(folder / "lds.npy")
@@ -143,19 +161,20 @@ def draw(folder: Path) -> Path:
     return picture
 
 
-def report(folder: Path, first: int, end: int) -> Path:
+def report(folder: Path, first: int, end: int, curve: Path | None) -> Path:
     """Everything in one page, for a browser."""
-    headline("6. A page to look around in: every test image, every training image")
+    headline("7. A page to look around in: every test image, every training image")
     files = save_digits(folder / "digits")
     page = folder / "report.html"
     page.unlink(missing_ok=True)
+    with_curve = [] if curve is None else [f"--report.curve={curve}"]
     run("analysis.report", f"--report.datamodels={folder / 'datamodels' / 'datamodels.pt'}",
         f"--report.store={folder / 'store'}", f"--report.rows={first}-{end - 1}",
         f"--report.images={files / 'train_images.npy'}",
         f"--report.test_images={files / 'test_images.npy'}",
         f"--report.labels={files / 'train_labels.npy'}",
         f"--report.test_labels={files / 'test_labels.npy'}", "--report.cmap=gray_r",
-        "--report.title=Datamodels of the digits", f"--report.out={page}")  # fmt: skip
+        "--report.title=Datamodels of the digits", *with_curve, f"--report.out={page}")  # fmt: skip
     return page
 
 

@@ -181,6 +181,29 @@ def test_mislabelled_lists_the_planted_example(run, call, folder):
     assert_fails(call("analysis.mislabelled", "--mislabelled.own=a.pt"), 1, "40 targets")
 
 
+def test_compare_says_what_there_is_of_datamodels_without_weights_or_of_one_target(call, folder):
+    a = Datamodels.load(folder / "a.pt")
+    for name, weight, n in (("zero", 0 * a.weight, None), ("one", a.weight[:, :1], 1)):
+        Datamodels(weight, a.bias[:n], a.lam[:n]).save(folder / f"{name}.pt")
+    zero = call(
+        "analysis.compare", "--compare.a=a.pt", "--compare.b=zero.pt", "--compare.out=d.npz"
+    )
+    assert zero.returncode == 0, zero.stderr
+    n = a.n_targets
+    assert f"{n} targets, {n} of them without weights in A or in B" in zero.stdout
+    assert "direction 0:" in zero.stdout
+    assert zero.stdout.count("nothing to list: all of its weights are zero") == 1
+    with np.load(folder / "d.npz") as arrays:
+        assert arrays["b_without_a_directions"].shape == (a.n_train_examples, 0)
+    one = call("analysis.compare", "--compare.a=one.pt", "--compare.b=one.pt")
+    assert one.returncode == 0, one.stderr
+    assert "rank correlation 1.000 in the median" in one.stdout
+    assert one.stdout.count("points the same way as the other") == 2
+    asked = call("analysis.compare", "--compare.a=one.pt", "--compare.b=one.pt",
+                 "--compare.components=1")  # fmt: skip
+    assert_fails(asked, 2, "n_components=1", "leave it out")
+
+
 def test_compare_writes_both_residuals(run, call, folder):
     rng = np.random.default_rng(1)
     weight = Datamodels.load(folder / "a.pt").weight.copy()

@@ -78,7 +78,46 @@ def test_what_does_not_compare_is_refused():
     a, b = pair()
     with pytest.raises(InputError, match=r"\(80, 40\) and \(80, 39\)"):
         compare_datamodels(a, as_datamodels(b.weight[:, :39]))
-    with pytest.raises(InputError, match="no difference"):
-        compare_datamodels(a, as_datamodels(3 * a.weight))
-    with pytest.raises(UsageError, match="n_components=40"):
+    with pytest.raises(UsageError, match=r"n_components=40 .* 1 to 39"):
         compare_datamodels(a, b, n_components=40)
+    with pytest.raises(UsageError, match=r"n_components=1 .* have none; leave it out"):
+        compare_datamodels(*first_targets(1), n_components=1)
+
+
+def first_targets(n):
+    return [as_datamodels(d.weight[:, :n]) for d in pair()]
+
+
+def test_what_is_the_same_has_no_directions_but_distances():
+    a, _ = pair()
+    found = compare_datamodels(a, as_datamodels(3 * a.weight))
+    np.testing.assert_allclose(found.cosine, 1)
+    np.testing.assert_allclose(found.rank_correlation, 1)
+    for residual in (found.a_without_b, found.b_without_a):
+        assert residual.components.directions.shape == (80, 0)
+        assert residual.components.explained.shape == (0,)
+        assert residual.why_none == "for every target it points the same way as the other"
+
+
+def test_of_datamodels_without_weights_the_other_is_the_difference():
+    a, _ = pair()
+    found = compare_datamodels(a, as_datamodels(np.zeros_like(a.weight)), n_components=39)
+    residual = found.a_without_b
+    assert residual.why_none is None
+    assert residual.share_own.sum() == pytest.approx(1, abs=0.1)  # but for the 40th direction
+    assert (residual.share_other == 0).all()
+    assert found.b_without_a.components.n_components == 0
+    assert found.b_without_a.why_none == "all of its weights are zero"
+    assert np.isnan(found.cosine).all()
+
+
+@pytest.mark.parametrize(("n", "n_directions"), [(1, 0), (2, 1), (5, 4), (6, 5), (40, 5)])
+def test_few_targets_have_fewer_directions(n, n_directions):
+    found = compare_datamodels(*first_targets(n))
+    assert len(found.cosine) == n
+    assert np.isfinite(found.rank_correlation).all()
+    for residual in (found.a_without_b, found.b_without_a):
+        assert residual.components.scores.shape == (n, n_directions)
+        assert residual.components.total_variance > 0
+        if n == 1:
+            assert residual.why_none == "directions take 2 targets or more"

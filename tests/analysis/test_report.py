@@ -15,6 +15,7 @@ from datamodels.analysis.reporting.markup import safe_html
 from datamodels.analysis.reporting.packing import pack_array, to_levels
 from datamodels.analysis.reporting.sprites import images_to_pixels, make_sheets
 from datamodels.errors import DatamodelsError, ExistsError, InputError, UsageError
+from datamodels.evaluation.extrapolation import Estimate
 from datamodels.evaluation.scoring import score_weights
 from datamodels.regression.result import Datamodels
 from datamodels.training.store import Store
@@ -93,6 +94,72 @@ def test_without_held_out_models_it_says_how_to_get_a_score(tmp_path, run):
     assert "60, of them 10 held out" in titles["Fitted"]["Models used"]
     page = write_report(ReportOptions(**options), tmp_path / "report.html").read_text()
     assert "There is no score." in page
+
+
+def spoilt(study, change):
+    """The study with its stored outputs changed in place."""
+    outputs = np.load(study.folder / "store" / "margins.npy", mmap_mode="r+")
+    change(outputs)
+    outputs.flush()
+    return study
+
+
+def set_nan(outputs):
+    outputs[4, 7] = np.nan
+
+
+def set_infinite(outputs):
+    outputs[4, 7] = -np.inf
+
+
+def set_constant(outputs):
+    outputs[:] = 2.0
+
+
+@pytest.mark.filterwarnings("ignore:it is not known which rows")
+@pytest.mark.parametrize(
+    ("n_models", "change", "reason"),
+    [
+        (1, None, "1 model to score on"),
+        (2, None, "2 models to score on, and a rank correlation needs 3 or more"),
+        (20, set_nan, "output 7 of model 4 (of the 20, counted from 0) is nan"),
+        (20, set_constant, "no output varies over the 20 models"),
+    ],
+)
+def test_models_that_cannot_be_ranked_leave_the_rest_of_the_page(
+    tmp_path, n_models, change, reason
+):
+    study = make_study(tmp_path, n_models=n_models)
+    if change is not None:
+        spoilt(study, change)
+    options = ReportOptions(**study.options())
+    shown = gather_report(options)
+    assert (shown.score, shown.all_lds, shown.scatter) == (None, None, None)
+    assert reason in shown.remedies["score"]
+    assert len(shown.targets.index) == 30
+    page = write_report(options, tmp_path / "report.html").read_text()
+    assert "There is no score." in page
+    assert reason in page
+
+
+@pytest.mark.filterwarnings("ignore:it is not known which rows")
+def test_an_infinite_output_is_ranked_and_drawn_at_the_edge(tmp_path):
+    study = spoilt(make_study(tmp_path), set_infinite)
+    shown = gather_report(ReportOptions(**study.options()))
+    assert 0 < shown.all_lds[7] < 1
+    assert np.isnan(shown.targets.columns["r2"][7])
+    assert np.isfinite([shown.scatter.low, shown.scatter.high]).all()
+    assert shown.scatter.actual[7, 4] == 0
+    assert shown.scatter.actual[7].max() > 30_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "needle"),
+    [("3-4", "2 models to score on"), ("58-60", "rows 0 to 59"), ("x", "x")],
+)
+def test_rows_that_were_asked_for_and_cannot_be_scored_on_are_an_error(study, rows, needle):
+    with pytest.raises(DatamodelsError, match=needle):
+        gather_report(ReportOptions(**study.options(rows=rows)))
 
 
 def words(page):
@@ -368,6 +435,34 @@ def test_a_learning_curve_is_shown_with_what_was_fitted(study, tmp_path, run):
                "curve": str(tmp_path / "curve")}  # fmt: skip
     with pytest.raises(InputError, match=r"a curve of 30 targets of margins.* have 9 of"):
         gather_report(ReportOptions(**options))
+
+
+def test_a_learning_curve_is_extrapolated_as_its_command_was_asked_to(study, tmp_path, run):
+    """By the same law, to the same goals, with the same draws; of older folders by the default."""
+    made = run("evaluation.learning_curve", f"--curve.data_path={study.options()['store']}",
+               "--curve.estimator=difference", "--curve.sizes=10,15,20,28,40,50",
+               "--curve.num_held_out=10", "--curve.resamples=10", "--curve.law=power",
+               "--curve.goals=0.6", "--curve.seed=3", "--curve.out=curve")  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+
+    def shown():
+        options = study.options(curve=str(tmp_path / "curve"))
+        return gather_report(ReportOptions(**options)).curve
+
+    _, law, goals = shown().sentences
+    limit = re.search(r"the power law.*; limit (.*)", made.stdout)[1]
+    assert law.startswith("The dashed line is the power law")
+    assert law.endswith(f"its limit is LDS {limit}.")
+    assert goals.lower() == made.stdout.splitlines()[-2].lower() + "."
+    forecast = re.search(r"with 100 models: LDS (.*)", made.stdout)[1]
+    n, *values = shown().forecast[-1]
+    assert (n, str(Estimate(*values))) == (100, forecast)
+
+    config = tmp_path / "curve" / "config.json"
+    older = json.loads(config.read_text())
+    del older["law"], older["goals"], older["seed"]
+    config.write_text(json.dumps(older))
+    assert "the saturating law" in shown().sentences[1]
 
 
 def test_a_folder_without_a_curve_is_refused(study, tmp_path):

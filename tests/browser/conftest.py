@@ -43,9 +43,14 @@ class Visitor:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda said: said.type in ("error", "warning")
                 and self.errors.append(said.text))  # fmt: skip
+        page.on("dialog", self._note_dialog)
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-ready]", state="attached")
         return page
+
+    def _note_dialog(self, dialog):
+        self.errors.append(f"a script that is not the page's own ran: {dialog.message}")
+        dialog.dismiss()
 
     def close(self):
         for context in self._contexts:
@@ -60,3 +65,15 @@ def visitor(chromium):
     visitor.close()
     assert visitor.errors == []
     assert [url for url in visitor.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory, chromium):
+    """The page of a study, with the files it was made from beside it."""
+    from datamodels.analysis.report import ReportOptions, write_report
+    from tests.analysis.report_data import make_study
+
+    folder = tmp_path_factory.mktemp("report")
+    study = make_study(folder, n_train=120, n_targets=80, nonzero=30)
+    options = ReportOptions(**study.options(title="A report of nothing"))
+    return write_report(options, folder / "report.html")

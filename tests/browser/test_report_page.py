@@ -11,41 +11,10 @@ import pytest
 
 from datamodels.analysis.report import ReportOptions, write_report
 from tests.analysis.report_data import EVIL, make_study
+from tests.browser.steps import PAGES, go, heading, wait_for_heading
 
 pytest.importorskip("jinja2")
 Image = pytest.importorskip("PIL.Image")
-
-SECTIONS = ("overview", "targets", "examples", "components", "mislabelled", "leaks")
-PAGES = (*SECTIONS, "target=3", "example=4")
-
-
-@pytest.fixture(scope="session")
-def report(tmp_path_factory, chromium):
-    folder = tmp_path_factory.mktemp("report")
-    study = make_study(folder, n_train=120, n_targets=80, nonzero=30)
-    options = ReportOptions(**study.options(title="A report of nothing"))
-    return write_report(options, folder / "report.html")
-
-
-def go(page, name):
-    page.evaluate("hash => { location.hash = hash }", name)
-    section = "overview" if name == "overview" else "view"
-    page.wait_for_function(
-        "([hash, id]) => location.hash.startsWith('#' + hash)"
-        " && !document.getElementById(id).hidden",
-        arg=[name, section],
-    )
-
-
-def heading(page):
-    return page.locator("main .view:not([hidden]) h1").first.inner_text()
-
-
-def wait_for_heading(page, text):
-    page.wait_for_function(
-        "text => document.querySelector('main .view:not([hidden]) h1').textContent.includes(text)",
-        arg=text,
-    )
 
 
 def first_column(page, n):
@@ -234,7 +203,6 @@ def test_text_of_the_user_stays_text(tmp_path, visitor):
     np.save(tmp_path / "test_labels.npy", np.array([EVIL] * 30))
     path = write_report(ReportOptions(**study.options(title=EVIL)), tmp_path / "report.html")
     page = visitor.open(path)
-    page.on("dialog", lambda dialog: pytest.fail(f"a script of the user's ran: {dialog.message}"))
     for name in PAGES:
         go(page, name)
     assert page.title().endswith(EVIL)

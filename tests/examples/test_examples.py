@@ -67,12 +67,16 @@ def test_the_demo_ends_by_naming_its_report(demo):
         assert result.stdout.splitlines()[-1].endswith(f"The report: {out / 'report.html'}")
         assert "LDS 0." in result.stdout
     assert (out / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert "Datamodels of the digits</title>" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Datamodels of the digits</title>" in page
+    assert '"curve":{"n_models":[50,' in page
 
 
 def test_started_again_it_goes_on_where_it_was(demo):
     out, _, rows, again = demo
     assert "Train no more networks" in again.stdout
+    for made in ("datamodels", "learning_curve"):
+        assert f"{out / made} is there already" in again.stdout
     np.testing.assert_array_equal(rows, np.load(out / "store" / "margins.npy"))
 
 

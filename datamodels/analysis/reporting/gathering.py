@@ -28,6 +28,8 @@ from datamodels.analysis.reporting.content import (
 )
 from datamodels.analysis.reporting.held_out_models import (
     Judged,
+    TooFewModelsError,
+    UnrankableOutputsError,
     describe_weights,
     judge,
     scatter_points,
@@ -247,7 +249,8 @@ def _subpopulations(
 
 
 def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, str]:
-    """Scores on held-out models, or why there are none."""
+    """Scores on held-out models, or why there are none; too few rows that were asked for are an
+    error."""
     scored = describe_weights(models, Path(options.datamodels).parent)
     try:
         held_out = read_held_out(
@@ -261,7 +264,14 @@ def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, s
     except NothingHeldOutError as error:
         return None, str(error)
     own = scored.own_index(held_out.n_store_targets) if options.exclude_own else None
-    return judge(models, held_out, own), ""
+    try:
+        return judge(models, held_out, own), ""
+    except TooFewModelsError as error:
+        if options.rows is not None:
+            raise
+        return None, str(error)
+    except UnrankableOutputsError as error:
+        return None, str(error)
 
 
 def _targets(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datamodels.analysis.reporting.content import Floats, Int32s, ReportScatter, ReportScore
 from datamodels.analysis.reporting.packing import to_levels
-from datamodels.errors import MissingFileError
+from datamodels.errors import InputError, MissingFileError
 from datamodels.evaluation.held_out import HeldOut, Scored, describe_fit
 from datamodels.evaluation.scoring import check_shapes, linear_datamodeling_score, predict
 from datamodels.regression.result import Datamodels
@@ -17,6 +17,15 @@ from datamodels.regression.result import Datamodels
 _MOST_POINTS: Final = 200  # a target
 _RESAMPLES: Final = 1000
 _BOOTSTRAP_CELLS: Final = 4_000_000  # of predictions: beyond, only some targets are resampled
+_LEAST_MODELS: Final = 3  # that can be ranked
+
+
+class TooFewModelsError(InputError):
+    """There are fewer models to score on than can be ranked."""
+
+
+class UnrankableOutputsError(InputError):
+    """The outputs of the models to score on hold NaN, or never change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +53,22 @@ def judge(
     datamodels: Datamodels, held_out: HeldOut, own: NDArray[np.int64] | None = None
 ) -> Judged:
     """Scores of every target on ``held_out`` models; the LDS is without the weight of the target's
-    ``own`` training example (n_targets,), if that is given."""
+    ``own`` training example (n_targets,), if that is given.
+
+    Raises:
+        TooFewModelsError, UnrankableOutputsError: these models give no score.
+        InputError: the datamodels are of other arrays.
+    """
     check_shapes(datamodels.weight, held_out.masks, held_out.outputs)
-    predictions = predict(datamodels.weight, held_out.masks, own=None) + datamodels.bias
     outputs = held_out.outputs.astype(np.float64)
+    _refuse_unrankable(outputs)
+    predictions = predict(datamodels.weight, held_out.masks, own=None) + datamodels.bias
     ranked = predictions
     if own is not None:
         ranked = predict(datamodels.weight, held_out.masks, own=own)
     scored = linear_datamodeling_score(ranked, outputs, n_resamples=0)
-    variance = outputs.var(axis=0)
+    with np.errstate(invalid="ignore"):  # infinite outputs have ranks, but no variance
+        variance = outputs.var(axis=0)
     left = ((outputs - predictions) ** 2).mean(axis=0)
     r2 = np.full(len(left), np.nan)
     np.divide(variance - left, variance, out=r2, where=variance > 0)
@@ -77,15 +93,37 @@ def judge(
     )
 
 
+def _refuse_unrankable(outputs: NDArray[np.float64]) -> None:
+    n_models = len(outputs)
+    if n_models < _LEAST_MODELS:
+        raise TooFewModelsError(
+            f"{n_models} model{'' if n_models == 1 else 's'} to score on, and a rank correlation "
+            f"needs {_LEAST_MODELS} or more: train more models, or name others with --report.rows"
+        )
+    bad = np.argwhere(np.isnan(outputs))
+    if len(bad):
+        model, target = bad[0]
+        raise UnrankableOutputsError(
+            f"output {target} of model {model} (of the {n_models}, counted from 0) is nan: name "
+            "models without such outputs with --report.rows"
+        )
+    if not (outputs != outputs[0]).any():
+        raise UnrankableOutputsError(
+            f"no output varies over the {n_models} models: name others with --report.rows"
+        )
+
+
 def scatter_points(judged: Judged, targets: Int32s) -> ReportScatter:
-    """Predicted and actual outputs of ``targets`` for evenly chosen models."""
+    """Predicted and actual outputs of ``targets`` for evenly chosen models; infinite ones at the
+    edge."""
     n_models = len(judged.outputs)
     some = np.linspace(0, n_models - 1, min(n_models, _MOST_POINTS)).astype(int)
     predicted, actual = (
         values[np.ix_(some, targets)].T for values in (judged.predictions, judged.outputs)
     )  # (n, m)
-    low = np.minimum(predicted.min(axis=1), actual.min(axis=1))
-    high = np.maximum(predicted.max(axis=1), actual.max(axis=1))
+    finite = np.where(np.isfinite(actual), actual, predicted)
+    low = np.minimum(predicted.min(axis=1), finite.min(axis=1))
+    high = np.maximum(predicted.max(axis=1), finite.max(axis=1))
     return ReportScatter(
         low.astype(np.float32),
         high.astype(np.float32),

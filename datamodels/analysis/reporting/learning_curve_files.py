@@ -33,7 +33,7 @@ def read_curve(folder: str, y_name: str | None, n_targets: int) -> ReportCurve:
             "of the same"
         )
     try:
-        found = curve.extrapolate()
+        found = curve.extrapolate(asked.get("law", "saturating"), seed=asked.get("seed", 0))
     except DatamodelsError:  # too few sizes
         found = None
     intervals = curve.intervals
@@ -44,12 +44,13 @@ def read_curve(folder: str, y_name: str | None, n_targets: int) -> ReportCurve:
         high=intervals[:, 1].tolist(),
         error=(1 - curve.r2).tolist(),
         forecast=[] if found is None else [_forecast(found, times) for times in _FORECAST],
-        sentences=[_how(asked, curve), *([] if found is None else _sentences(curve, found))],
+        sentences=[_how(asked, curve), *([] if found is None else _sentences(curve, found, asked))],
     )
 
 
 def _asked(folder: str) -> dict[str, Any]:
-    """The options of the command; none where it was made from Python."""
+    """The options of the command (earlier versions left out the law and the goals); none where it
+    was made from Python."""
     try:
         asked = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -70,8 +71,9 @@ def _forecast(found: Extrapolation, times: float) -> tuple[int, float, float, fl
     return n, there.value, there.low, there.high
 
 
-def _sentences(curve: LearningCurve, found: Extrapolation) -> list[str]:
-    goals = [found.say_needed(goal) for goal in next_goals(float(curve.mean_lds[-1]))]
+def _sentences(curve: LearningCurve, found: Extrapolation, asked: dict[str, Any]) -> list[str]:
+    wanted = asked.get("goals") or next_goals(float(curve.mean_lds[-1]))
+    goals = [found.say_needed(goal) for goal in wanted]
     sentences = [
         f"The dashed line is the {found.fitted.law.name} law, {found.fitted.law.words}, fitted to "
         f"the points; its limit is LDS {found.limit}.",

@@ -15,7 +15,10 @@ _SCRIPTS: Final = (
     "charts.js",
     "tables.js",
     "sections.js",
+    "groups.js",
     "example_pages.js",
+    "settings.js",
+    "keys.js",
     "app.js",
 )
 

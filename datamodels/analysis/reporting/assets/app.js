@@ -1,14 +1,12 @@
-// Which section the address names, and what keys do.
+// Which section the address names.
 const SECTIONS = {
   targets: targetsSection, examples: examplesSection, components: componentsSection,
   mislabelled: mislabelledSection, leaks: leaksSection,
 };
-const SHORTCUTS = {o: "overview", t: "targets", e: "examples", c: "components", m: "mislabelled", l: "leaks"};
 const PAGES = {target: ["targets", targetPage], example: ["examples", examplePage]};
 const lastAddress = {}; // of each section, with its search and order
 const scrolls = new Map(); // how far down each address was left
 let address = "";
-let awaitsSection = false; // "g" was pressed
 
 function backTo(section) {
   return lastAddress[section] ?? `#${section}`;
@@ -29,6 +27,8 @@ function showAddress(first) {
     view.replaceChildren(...SECTIONS[name](Object.fromEntries(new URLSearchParams(query ?? ""))).filter(Boolean));
   } else if (!first && name !== "overview") {
     return; // an anchor within the page, such as the link that skips the navigation
+  } else {
+    view.replaceChildren(); // keys act on what is there, hidden or not
   }
   overview.hidden = section !== "overview";
   view.hidden = !overview.hidden;
@@ -59,87 +59,17 @@ function rememberAddress() {
   lastScroll = window.scrollY;
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem("datamodels-report-theme", theme);
-  } catch { /* pages from disk may have no storage: then it lasts as long as the page */ }
-}
-
-function switchTheme() {
-  const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  setTheme(dark === "dark" ? "light" : "dark");
-  announce(`${document.documentElement.dataset.theme} colours`);
-}
-
-function restoreTheme() {
-  try {
-    const theme = localStorage.getItem("datamodels-report-theme");
-    if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
-  } catch { /* as above */ }
-}
-
 function go(hash) {
   rememberAddress();
   location.hash = hash;
 }
 
-function focusSearch() {
-  if (!document.getElementById("search")) go("#targets");
-  requestAnimationFrame(() => setTimeout(() => {
-    const search = document.getElementById("search");
-    search?.focus();
-    search?.select();
-  }));
-}
-
-// From one row of the table to another; from elsewhere to the first.
-function moveRow(by) {
-  const rows = Array.from(document.querySelectorAll("[data-row]"));
-  if (rows.length === 0) return false;
-  const row = document.activeElement.closest("tr")?.querySelector("[data-row]");
-  const at = rows.indexOf(row);
-  if (at === 0 && by < 0) {
-    document.getElementById("search").focus();
-    return true;
-  }
-  rows[at < 0 ? 0 : Math.min(rows.length - 1, at + by)].focus();
-  return true;
-}
-
-function turnOrStep(by) {
-  const step = document.querySelector(`#view a[rel="${by < 0 ? "prev" : "next"}"]`);
-  if (step) go(step.hash);
-  else document.querySelector(`#view [data-turn="${by}"]`)?.click();
-}
-
-function handleKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("keys").open) return;
-  const search = event.target.id === "search" ? event.target : null;
-  if (search && !["ArrowDown", "Escape"].includes(event.key)) return;
-  if (awaitsSection && event.key in SHORTCUTS) {
-    awaitsSection = false;
-    go(`#${SHORTCUTS[event.key]}`);
-    return;
-  }
-  awaitsSection = event.key === "g";
-  switch (event.key) {
-    case "/": event.preventDefault(); focusSearch(); break;
-    case "?": document.getElementById("keys").showModal(); break;
-    case "d": switchTheme(); break;
-    case "ArrowLeft": turnOrStep(-1); break;
-    case "ArrowRight": turnOrStep(1); break;
-    case "ArrowDown": if (moveRow(1)) event.preventDefault(); break;
-    case "ArrowUp": if (document.activeElement.closest("tr") && moveRow(-1)) event.preventDefault(); break;
-    case "Escape": if (search) { search.value = ""; search.dispatchEvent(new Event("input")); } break;
-    default:
-  }
-}
-
 restoreTheme();
+restoreCharacterKeys();
 fillOverview();
 showAddress(true);
 document.addEventListener("keydown", handleKey);
 document.getElementById("theme-button").addEventListener("click", switchTheme);
 document.getElementById("keys-button").addEventListener("click", () => document.getElementById("keys").showModal());
+document.getElementById("character-keys").addEventListener("change", (event) => allowCharacterKeys(event.target.checked));
 document.documentElement.dataset.ready = "true";

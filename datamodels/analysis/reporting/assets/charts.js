@@ -17,8 +17,10 @@ function niceTicks(low, high, count = 5) {
   return ticks;
 }
 
+const tickNumbers = new Intl.NumberFormat("en", {maximumSignificantDigits: 6});
+
 function formatTick(value) {
-  return String(Number(value.toPrecision(6))).replace("-", MINUS);
+  return tickNumbers.format(value + 0).replace("-", MINUS); // + 0: no minus before a zero
 }
 
 // Scales of both axes, and the axes with their names.
@@ -26,7 +28,7 @@ function frame(x, y, [width, height]) {
   const px = (value) => BOX.left + ((value - x.low) / (x.high - x.low || 1)) * (width - BOX.left - BOX.right);
   const py = (value) => height - BOX.bottom - ((value - y.low) / (y.high - y.low || 1)) * (height - BOX.top - BOX.bottom);
   const bottom = height - BOX.bottom;
-  const marks = [svg("line", {class: "axis", x1: BOX.left, x2: width - BOX.right, y1: bottom, y2: bottom})];
+  const marks = [];
   for (const tick of x.ticks ?? niceTicks(x.low, x.high)) {
     marks.push(svg("text", {x: px(tick), y: bottom + 16, "text-anchor": "middle"}, formatTick(tick)));
   }
@@ -38,6 +40,7 @@ function frame(x, y, [width, height]) {
   }
   const middle = (BOX.top + bottom) / 2;
   marks.push(
+    svg("line", {class: "axis", x1: BOX.left, x2: width - BOX.right, y1: bottom, y2: bottom}),
     svg("text", {x: (BOX.left + width - BOX.right) / 2, y: height - 6, "text-anchor": "middle"}, x.name),
     svg("text", {x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})`}, y.name),
   );
@@ -130,6 +133,6 @@ function curveTable(curve) {
     el("td", {}, Number.isFinite(curve.low[i]) ? `${formatScore(curve.low[i])} to ${formatScore(curve.high[i])}` : "–"),
     el("td", {}, curve.error[i] === null ? "–" : formatScore(curve.error[i]))));
   return el("details", {}, el("summary", {}, "As a table"),
-    el("div", {class: "scroll"}, el("table", {},
+    el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the learning curve"}, el("table", {},
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", {scope: "col"}, head)))), el("tbody", {}, rows))));
 }

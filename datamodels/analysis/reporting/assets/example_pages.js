@@ -15,9 +15,9 @@ function targetPage(target) {
       report.scatter ? scatterChart(place) : null),
     ...leftOut("score"),
     report.examples.names && name !== null ? frameLegend("the target's label") : null,
-    el("div", {class: "two"},
-      weightList("Most helpful training examples", "raise the output", helpful, name, "train"),
-      weightList("Most harmful training examples", "lower the output", harmful, name, "train")),
+    weightLists("train", name,
+      {title: "Most helpful training examples", words: "raise the output", found: helpful},
+      {title: "Most harmful training examples", words: "lower the output", found: harmful}),
   ];
 }
 
@@ -35,9 +35,9 @@ function examplePage(example) {
       el("div", {class: "subject"}, picture("train", example, WHOLE, `${title}${name === null ? "" : `, label ${name}`}`)),
       el("div", {}, figures(columns, EXAMPLE_COLUMNS, example), remarks(example, cluster))),
     report.targets.names && name !== null ? frameLegend("this example's label") : null,
-    el("div", {class: "two"},
-      weightList("Targets it raises most", "with it in the training set, the output is larger", raised, name, "test"),
-      weightList("Targets it lowers most", "with it in the training set, the output is smaller", lowered, name, "test")),
+    weightLists("test", name,
+      {title: "Targets it raises most", words: "with it in the training set, the output is larger", found: raised},
+      {title: "Targets it lowers most", words: "with it in the training set, the output is smaller", found: lowered}),
   ];
 }
 
@@ -65,10 +65,12 @@ function reading(columns, place, helpful, harmful) {
   return el("p", {class: "quiet"}, sentences.join(" "));
 }
 
-function weightList(title, words, found, subject, part) {
-  return el("section", {},
+// Two lists side by side, whose bars are on one scale.
+function weightLists(part, subject, ...lists) {
+  const largest = Math.max(...lists.flatMap(({found}) => found.map(({weight}) => Math.abs(weight))));
+  return el("div", {class: "two"}, lists.map(({title, words, found}) => el("section", {},
     el("h2", {}, title), el("p", {class: "quiet"}, found.length ? `They ${words}; in order of weight.`.replace("They with", "With") : "None: no weight has this sign."),
-    found.length ? weightedTiles(part, found, subject) : null);
+    found.length ? weightedTiles(part, found, subject, largest) : null)));
 }
 
 function frameLegend(what) {
@@ -83,7 +85,7 @@ function remarks(example, cluster) {
   if (rank >= 0) found.push(el("li", {}, el("a", {href: "#mislabelled"}, `${rank + 1} on the list of likely wrong labels`)));
   const leak = report.leaks ? report.leaks.examples.indexOf(example) : -1;
   if (leak >= 0) found.push(el("li", {}, el("a", {href: "#leaks"}, `${leak + 1} on the list of likely leaks`)));
-  if (cluster && cluster[example] >= 0) found.push(el("li", {}, el("a", {href: "#components"}, `cluster ${cluster[example]}`)));
+  if (cluster && cluster[example] >= 0) found.push(el("li", {}, el("a", {href: `#components?${new URLSearchParams({q: `#${example}`})}`}, `cluster ${cluster[example]}`)));
   return found.length ? el("ul", {class: "chips"}, found) : null;
 }
 

@@ -98,7 +98,7 @@ function tiles(part, members, options = {}) {
   return el("ul", {class: "tiles"}, Array.from(members, (member) => tile(part, member, options)));
 }
 
-function weightedTiles(part, found, subject) {
-  const largest = Math.max(...found.map(({weight}) => Math.abs(weight)));
+// `largest` is the weight of a full bar.
+function weightedTiles(part, found, subject, largest) {
   return el("ul", {class: "tiles"}, found.map(({member, weight}) => tile(part, member, {weight, largest, subject})));
 }

@@ -90,40 +90,6 @@ function examplesSection(state) {
   ];
 }
 
-function componentsSection() {
-  const parts = [heading("Components and clusters"), ...leftOut("components", "clusters")];
-  if (report.components) {
-    parts.push(
-      el("p", {class: "explain"}, "Principal components of the training examples' weights, each example's brought to length 1. The two ends of a component are groups that pull outputs in opposite directions; below them are the targets that they pull most."),
-      ...report.components.map(componentPart),
-    );
-  }
-  if (report.clusters) {
-    parts.push(
-      el("h2", {id: "clusters"}, "Clusters of training examples that act alike"),
-      ...report.clusters.map(clusterPart),
-    );
-  }
-  return parts;
-}
-
-function componentPart(component, i) {
-  const end = (title, examples, targets) => el("div", {},
-    el("h3", {}, title), tiles("train", examples, {size: 52}),
-    el("h3", {}, "Targets it raises"), tiles("test", targets, {size: 52}));
-  return el("section", {class: "component"},
-    el("h2", {}, `Component ${i} `, el("span", {class: "quiet"}, `${formatPercent(component.explained)} of the variance`)),
-    el("div", {class: "two"}, end("One end", component.low, component.low_targets), end("The other end", component.high, component.high_targets)));
-}
-
-function clusterPart(cluster, i) {
-  const labels = cluster.labels.map(([label, count]) => el("li", {}, `${label} × ${formatCount(count)}`));
-  return el("section", {class: "component"},
-    el("h3", {}, `Cluster ${i}: ${plural(cluster.size, "training example")}`),
-    labels.length ? el("ul", {class: "chips", "aria-label": "Commonest labels"}, labels) : null,
-    tiles("train", cluster.members, {size: 52}));
-}
-
 function figureColumns(columns) {
   return Object.entries(columns).map(([key, values]) => ({
     key, title: key[0].toUpperCase() + key.slice(1), value: (i) => values[i], cell: (i) => formatNumber(values[i])}));
@@ -156,7 +122,7 @@ function leaksSection(state) {
   const {examples, targets, columns, note} = report.leaks;
   const all = [
     {key: "rank", title: "Rank", value: (i) => i + 1, cell: (i) => String(i + 1)},
-    {key: "number", title: "Target", head: true, words: true, value: (i) => targets[i], cell: (i) => `#${targets[i]}`},
+    {key: "target", title: "Target", head: true, words: true, value: (i) => targets[i], cell: (i) => `#${targets[i]}`},
   ];
   if (hasPictures("test")) all.push(pictureColumn("test", (i) => targets[i]));
   if (report.targets.names) all.push({...labelColumn((i) => targetName(targets[i]) ?? ""), key: "target-label"});
@@ -171,7 +137,8 @@ function leaksSection(state) {
     el("p", {class: "explain"}, note),
     ...sortableTable({
       section: "leaks", title: "Likely leaks", noun: "pair", columns: all, count: examples.length, sort: "rank", down: false,
-      number: (i) => targets[i], href: (i) => pageOf("test", targets[i]), text,
+      number: (i) => targets[i], has: (i, number) => targets[i] === number || examples[i] === number,
+      href: (i) => pageOf("test", targets[i]), text,
     }, state),
   ];
 }

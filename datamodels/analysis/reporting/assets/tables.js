@@ -2,20 +2,12 @@
 const PAGE_ROWS = 50;
 const listOrders = {}; // by section: the rows as last shown, for previous and next
 
-// A column: {key, title, value(i) -> number or string, cell(i) -> what is shown, words, hint}.
-// A table: {section, title, noun, intro, columns, count, place, text(i), href(i), number(i), sort, down}.
+// A column: {key, title, value(i) -> number or string, cell(i) -> what is shown, words, hint}; one of
+// words is read from the left and sorted from the first on.
+// A table: {section, title, noun, columns, count, text(i), href(i), number(i), has(i, number), sort, down}.
 function sortableTable(table, state) {
-  const shown = {
-    sort: table.columns.some((column) => column.key === state.sort) ? state.sort : table.sort,
-    down: state.down === undefined ? table.down : state.down === "1",
-    query: state.q ?? "",
-    page: Number(state.page ?? 1) - 1 || 0,
-  };
-  const search = el("input", {
-    type: "search", id: "search", autocomplete: "off", spellcheck: "false", value: shown.query,
-    placeholder: `Search ${table.noun}s`, "aria-label": `Search ${table.noun}s`, "aria-describedby": "search-help",
-    on: {input: () => { shown.query = search.value; shown.page = 0; update(true); }},
-  });
+  const shown = shownFirst(table, state);
+  const search = searchBox(table, shown, () => update(true));
   const found = el("p", {class: "quiet"});
   const before = el("button", {type: "button", "data-turn": "-1", on: {click: () => turn(-1)}}, "‹", el("span", {class: "sr"}, "previous page"));
   const after = el("button", {type: "button", "data-turn": "1", on: {click: () => turn(1)}}, "›", el("span", {class: "sr"}, "next page"));
@@ -51,7 +43,7 @@ function sortableTable(table, state) {
     shown.page = Math.min(shown.page, pages - 1);
     const rows = order.slice(shown.page * PAGE_ROWS, (shown.page + 1) * PAGE_ROWS).map((i) => tableRow(table, i));
     body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", {class: "empty", colspan: table.columns.length}, "Nothing matches."))]));
-    found.textContent = shown.query ? `${formatCount(order.length)} of ${plural(table.count, table.noun)}` : plural(table.count, table.noun);
+    found.textContent = saysFound(table, shown, order.length);
     where.textContent = `Page ${shown.page + 1} of ${pages}`;
     pager.hidden = pages === 1;
     before.disabled = shown.page === 0;
@@ -62,14 +54,42 @@ function sortableTable(table, state) {
   }
 
   update(true);
-  const numeric = table.columns.filter((column) => !column.words && !["number", "rank"].includes(column.key)).slice(0, 3).map((column) => column.key);
-  const help = el("p", {class: "quiet", id: "search-help"}, searchHelp(table, numeric));
-  return [el("div", {class: "controls", role: "search"}, search, found, pager), help, scroller];
+  return [el("div", {class: "controls", role: "search"}, search, found, pager), searchHelp(table), scroller];
 }
 
-function searchHelp(table, numeric) {
-  const example = numeric.length ? `, or ${numeric[0]}<0.1 by value (${numeric.join(", ")} …)` : "";
-  return `Finds ${table.text ? "labels, and " : ""}#12 by number${example}.`;
+// The order, search and page that an address asks for.
+function shownFirst(table, state) {
+  return {
+    sort: table.columns.some((column) => column.key === state.sort) ? state.sort : table.sort,
+    down: state.down === undefined ? table.down : state.down === "1",
+    query: state.q ?? "",
+    page: Number(state.page ?? 1) - 1 || 0,
+  };
+}
+
+function searchBox(table, shown, update) {
+  const search = el("input", {
+    type: "search", id: "search", autocomplete: "off", spellcheck: "false", value: shown.query,
+    placeholder: `Search ${table.noun}s`, "aria-label": `Search ${table.noun}s`, "aria-describedby": "search-help",
+    on: {input: () => { shown.query = search.value; shown.page = 0; update(); }},
+  });
+  return search;
+}
+
+function saysFound(table, shown, count) {
+  return shown.query ? `${formatCount(count)} of ${plural(table.count, table.noun)}` : plural(table.count, table.noun);
+}
+
+function searchHelp(table) {
+  const searched = table.columns.filter((column) => !["number", "rank"].includes(column.key) && isNumeric(column));
+  const keys = searched.slice(0, 3).map((column) => column.key);
+  const example = searched.find((column) => !column.words);
+  const byValue = example ? `, or ${example.key}${example.example ?? "<0.1"} by value (${keys.join(", ")}${searched.length > 3 ? " …" : ""})` : "";
+  return el("p", {class: "quiet", id: "search-help"}, `Finds ${table.text ? "labels, and " : ""}#12 by number${byValue}.`);
+}
+
+function isNumeric(column) {
+  return column.value !== undefined && typeof column.value(0) === "number";
 }
 
 function headCell(column, shown, sort) {
@@ -115,12 +135,14 @@ function compare(a, b, sign) {
 
 // Words are parts of labels, or whole numbers of rows; "#12" is just the number, "lds<0.2" a value.
 function rowFilter(table, query) {
+  const has = table.has ?? ((i, number) => table.number(i) === number);
   const tests = query.trim().toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
     const asked = /^([a-z0-9²-]+)(<=|>=|<|>|=)(-?[\d.]+(?:e-?\d+)?)$/.exec(word.replace(MINUS, "-"));
     const column = asked && table.columns.find((candidate) => candidate.key === asked[1] && candidate.value);
-    if (column && !column.words) return (i) => compares(column.value(i), asked[2], Number(asked[3]));
-    if (/^#\d+$/.test(word)) return (i) => table.number(i) === Number(word.slice(1));
-    return (i) => (table.text && table.text(i).toLowerCase().includes(word)) || String(table.number(i)) === word;
+    if (column && isNumeric(column)) return (i) => compares(column.value(i), asked[2], Number(asked[3]));
+    const [, number] = /^#(\d+)$/.exec(word) ?? [];
+    if (number !== undefined) return (i) => has(i, Number(number));
+    return (i) => (table.text && table.text(i).toLowerCase().includes(word)) || (/^\d+$/.test(word) && has(i, Number(word)));
   });
   return (i) => tests.every((test) => test(i));
 }
