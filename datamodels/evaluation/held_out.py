@@ -29,6 +29,10 @@ class NothingHeldOutError(InputError):
     """All models took part in the fit: there is none to score it on."""
 
 
+class NotANumberError(InputError):
+    """A model to score on holds NaN, which has no rank."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """Weights to score, and what is known of the fit they come from."""
@@ -115,9 +119,10 @@ def read_held_out(
     """Rows of a store to score ``scored`` on.
 
     Arrays are those of the fit unless named. ``rows`` such as "1600-1999" must be complete
-    (InputError); a warning says when some of them, or of their masks, took part in the fit. None
-    takes all complete rows but these. Of a view of published files "evaluation" are the rows held
-    out there, and None takes them where it is not known what datamodels were fitted to.
+    (InputError), and hold no NaN (NotANumberError); a warning says when some of them, or of their
+    masks, took part in the fit. None takes all complete rows but these. Of a view of published
+    files "evaluation" are the rows held out there, and None takes them where it is not known what
+    datamodels were fitted to.
 
     ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
     rows of one id are trainings of one mask, and their outputs are averaged. ``option`` is what
@@ -161,14 +166,14 @@ def read_held_out(
 def _refuse_nan(
     name: str, axis: str, values: NDArray[Any], rows: NDArray[np.int64], first_column: int = 0
 ) -> None:
-    """InputError, which names the row of the store, where ``values`` (n, c) hold NaN."""
+    """NotANumberError, which names the row of the store, where ``values`` (n, c) hold NaN."""
     if values.dtype.kind != "f":
         return
     step = max(1, _VALUES_PER_BLOCK // max(1, values.shape[1]))
     for start in range(0, len(values), step):
         bad = np.argwhere(np.isnan(values[start : start + step]))
         if len(bad):
-            raise InputError(
+            raise NotANumberError(
                 f"{name} of row {rows[start + bad[0, 0]]} are NaN at {axis} "
                 f"{first_column + bad[0, 1]}: name other rows, or train that model again"
             )
