@@ -30,7 +30,8 @@ class AveragedSource:
     @property
     def idx(self) -> Int64s:
         """The store's row of each mask's first training."""
-        return self._source.idx[self._by_mask[self._start]]
+        rows: Int64s = self._source.idx[self._by_mask[self._start]]
+        return rows
 
     @property
     def n_features(self) -> int:

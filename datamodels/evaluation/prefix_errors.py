@@ -39,7 +39,8 @@ def draw_errors(
     normal = _normal((count, m + freedom), seed)
     tau2 = (residuals @ residuals) / trace * freedom / (normal[:, m:] ** 2).sum(axis=1)
     errors: Float64s = normal[:, :m] @ np.linalg.cholesky(covariance).T
-    return np.sqrt(tau2)[:, None] * errors
+    errors *= np.sqrt(tau2)[:, None]
+    return errors
 
 
 def _normal(shape: tuple[int, int], seed: int) -> Float64s:
