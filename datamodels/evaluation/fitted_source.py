@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.repeats import read_mask_id
-from datamodels.evaluation.rows_of_fit import rows_of_fit, why_unknown
+from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.result import Datamodels

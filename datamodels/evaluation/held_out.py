@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.evaluation.repeats import average_repeats, read_mask_id
-from datamodels.evaluation.rows_of_fit import rows_of_fit, why_unknown
+from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows

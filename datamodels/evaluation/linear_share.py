@@ -21,8 +21,8 @@ from datamodels.evaluation.linear_ceiling import (
     share_bytes,
 )
 from datamodels.evaluation.repeats import read_mask_id
-from datamodels.evaluation.rows_of_fit import unseen_rows
 from datamodels.evaluation.scoring import predict_outputs
+from datamodels.evaluation.seen_rows import unseen_rows
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.memory import memory_budget
