@@ -9,11 +9,15 @@ a large matrix product of the same precision.
 """
 
 import argparse
+import gc
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
 
 import numpy as np
 import torch
@@ -73,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts_of_a_model(trainer)
     parts_of_a_step(trainer)
     del trainer
+    release_memory(device)
     if workers:
         together(case, workers)
 
@@ -216,13 +221,21 @@ def matmul_rate(device: torch.device, precision: torch.dtype) -> float:
 
 def together(case: Case, workers: Sequence[int]) -> None:
     """Models an hour of several processes at a time."""
-    context = multiprocessing.get_context("spawn")
     for count in workers:
-        barrier = context.Barrier(count)
-        with context.Pool(count, initializer=prepare, initargs=(barrier, count)) as pool:
-            seconds = pool.map(seconds_a_model, [case] * count, chunksize=1)
-        rate = sum(3600 / each for each in seconds)
+        rate = sum(3600 / each for each in at_once([case] * count))
         print(f"{count} worker(s): {rate:.0f} models an hour", flush=True)
+
+
+def at_once(cases: Sequence[Case]) -> list[float]:
+    """Seconds a model of each case, a process each, all of them timed at the same time.
+
+    Raises what one of them raised, or BrokenProcessPool where one was killed: the others are not
+    left waiting for it.
+    """
+    context = multiprocessing.get_context("spawn")
+    shared = (context.Barrier(len(cases)), len(cases))
+    with ProcessPoolExecutor(len(cases), context, prepare, shared) as pool:
+        return list(pool.map(seconds_a_model, cases))
 
 
 def prepare(barrier: Barrier, count: int) -> None:
@@ -233,15 +246,30 @@ def prepare(barrier: Barrier, count: int) -> None:
 
 
 def seconds_a_model(case: Case) -> float:
-    """While the other processes train as well."""
-    trainer = case.trainer()
-    for row in range(WARM_UP):
-        one_model(trainer, row)
-    _start.wait()
+    """While the other processes train as well; NaN where one of these has failed."""
+    try:
+        trainer = case.trainer()
+        for row in range(WARM_UP):
+            one_model(trainer, row)
+    except BaseException:
+        _start.abort()
+        raise
+    try:
+        _start.wait()
+    except BrokenBarrierError:  # the other says why
+        return math.nan
     began = time.perf_counter()
     for row in range(case.models):
         one_model(trainer, WARM_UP + row)
     return (time.perf_counter() - began) / case.models
+
+
+def release_memory(device: torch.device) -> None:
+    """Give the memory of a trainer that nobody refers to any more back to other processes."""
+    torch.compiler.reset()  # compiled code may hold on to tensors
+    gc.collect()  # a trainer and its methods refer to one another
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def noise(count: int, side: int) -> LabelledImages:

@@ -7,6 +7,7 @@ then given their name, which must be free.
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
+from datamodels.read_only import refuse_inside_read_only
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -31,13 +33,13 @@ def new_file(
     """
     path = Path(path)
     check_new_file(path, overwrite=overwrite)
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     try:
         with disk_errors(path, size):
             temporary.open("xb").close()  # by open, not mkstemp, whose files only the owner reads
         yield temporary
         with disk_errors(path, size):
-            _sync(temporary)
+            sync_file(temporary)
             if overwrite:
                 temporary.replace(path)
             else:
@@ -56,7 +58,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     refuse_existing(path)
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     made = missing_folders(path.parent)
     try:
         with _errors_of_parents(path.parent):
@@ -67,7 +69,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         with disk_errors(path):
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
-                    _sync(file)
+                    sync_file(file)
             refuse_existing(path)  # a rename would replace an empty folder
             temporary.rename(path)
             sync_folder(path.parent)
@@ -104,16 +106,20 @@ def _errors_of_parents(folder: Path) -> Iterator[None]:
 
 
 def refuse_existing(path: Path) -> None:
-    """ExistsError when the name is taken."""
+    """ExistsError when the name is taken, ReadOnlyError in a folder that is only to be read."""
+    refuse_inside_read_only(path)
     if os.path.lexists(path):
         raise ExistsError(f"{path} exists already, and nothing is overwritten; name another place")
 
 
 def check_new_file(path: str | Path, *, overwrite: bool = False) -> None:
     """What :func:`new_file` refuses of ``path``, to say so before minutes of work: ExistsError when
-    the name is taken, MissingFileError when there is no such folder."""
+    the name is taken, MissingFileError when there is no such folder, ReadOnlyError in a folder that
+    is only to be read."""
     path = Path(path)
-    if not overwrite:
+    if overwrite:
+        refuse_inside_read_only(path)
+    else:
         refuse_existing(path)
     if not path.parent.is_dir():
         raise MissingFileError(f"the folder {path.parent} does not exist; make it first")
@@ -133,13 +139,13 @@ def publish(temporary: Path, path: Path) -> None:
             path.unlink()
             raise
     else:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)  # tidied up by another process
 
 
 def sync_folder(folder: Path) -> None:
     """Make new names in ``folder`` survive a loss of power."""
     with suppress(OSError):  # some file systems cannot, and need not
-        _sync(folder)
+        sync_file(folder)
 
 
 def try_lock(descriptor: int) -> bool | None:
@@ -188,13 +194,53 @@ def disk_errors(path: Path, size: int | None = None) -> Iterator[None]:
         raise DatamodelsError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
+    """A name beside ``path`` for what will get that name once it is finished."""
     # 60 characters of the name leave room for the rest, whatever their encoding; the suffix stays,
     # as some writers choose their format by it.
-    return path.with_name(f".{path.stem[:60]}.{secrets.token_hex(4)}.partial{path.suffix[:20]}")
+    return path.with_name(f"{_temporary_begins(path)}{secrets.token_hex(4)}{_temporary_ends(path)}")
 
 
-def _sync(path: Path) -> None:
+def leftovers_of(path: Path) -> list[Path]:
+    """What lies beside ``path`` under a name of :func:`temporary_name`: a process that was killed
+    left it, unless one is at work there."""
+    begin, end = _temporary_begins(path), _temporary_ends(path)
+    pattern = re.compile(f"{re.escape(begin)}[0-9a-f]{{8}}{re.escape(end)}")
+    try:
+        return sorted(file for file in path.parent.iterdir() if pattern.fullmatch(file.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _temporary_begins(path: Path) -> str:
+    return f".{path.stem[:60]}."
+
+
+def _temporary_ends(path: Path) -> str:
+    return f".partial{path.suffix[:20]}"
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Wait until no other thread or process is in such a block of the same folder.
+
+    Not to be nested, nor held for long. Without a folder, or where the file system has no locks,
+    nothing is locked.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

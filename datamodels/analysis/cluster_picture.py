@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from datamodels.analysis.canvas import DPI, GREY, INK, RULE, Canvas
 from datamodels.analysis.components import Components, Ends, ends
-from datamodels.analysis.value_range import value_range
+from datamodels.analysis.image_values import value_range
 from datamodels.files import new_file
 from datamodels.optional import import_optional
 

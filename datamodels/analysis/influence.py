@@ -18,10 +18,10 @@ from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.memory import block_bytes_beside, memory_budget
 from datamodels.regression.moment_sums import Moments
+from datamodels.regression.named_rows import parse_rows, rows_to_fit
 from datamodels.regression.row_moments import Collector
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.sources import open_source, target_range
-from datamodels.training.indices import parse_indices
 from datamodels.training.layout import StoreLayout
 
 _ESTIMATORS = ("difference", "ridge")
@@ -117,11 +117,11 @@ def _positions(options: Values, source: RowSource) -> Int64s:
     """The rows that are asked for, all of which must be complete."""
     text, path = options["rows"], options["data_path"]
     if text is None:
-        return np.arange(source.n_rows)
+        return rows_to_fit(source.idx, path, "--influence.rows")
     n_rows = int(source.idx.max()) + 1
     if isinstance(source, RegressionDataset):
         n_rows = source.n_store_rows
-    asked = np.array(parse_indices(text, n_rows, path))
+    asked = parse_rows(text, source.idx, n_rows, path, "--influence.rows")
     missing = np.setdiff1d(asked, source.idx)
     if len(missing):
         raise InputError(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from datamodels.analysis.canvas import DPI, GREY, INK, Canvas
+from datamodels.analysis.image_values import value_range
 from datamodels.analysis.ruler import Ruler
-from datamodels.analysis.value_range import value_range
 from datamodels.errors import InputError, UsageError
 from datamodels.files import new_file
 from datamodels.optional import require_matplotlib

@@ -161,7 +161,12 @@ INFLUENCE = Command(
                 Option("data_path", "path", "store folder or .beton file", required=True),
                 Option("x_name", "str", "array of masks", default="masks"),
                 Option("y_name", "str", "array of outputs", default="margins"),
-                Option("rows", "str", "rows to use, e.g. 0-9999 (default: all complete rows)"),
+                Option(
+                    "rows",
+                    "str",
+                    "rows to use, e.g. 0-9999, or evaluation of a view (default: all complete "
+                    "rows, but those that a view holds out for evaluation)",
+                ),
                 Option(
                     "mask_id",
                     "str",

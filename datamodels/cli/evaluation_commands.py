@@ -17,8 +17,8 @@ LDS = Command(
                     "rows",
                     "str",
                     "rows to use, e.g. 1600-1999; evaluation: those that a view of published "
-                    "files holds out (default: complete rows not in the fit; of a view, where it "
-                    "is not known which these are, evaluation; all for scores)",
+                    "files holds out (default: complete rows not in the fit; where it is not known "
+                    "which these are, evaluation of a view, and all of another store)",
                 ),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
@@ -252,8 +252,9 @@ LINEAR_SHARE = Command(
                 Option(
                     "rows",
                     "str",
-                    "rows to use, e.g. 0-999 (default: all complete rows); what datamodels explain "
-                    "is measured on those of them that took no part in the fit",
+                    "rows to use, e.g. 0-999, or evaluation of a view (default: all complete rows; "
+                    "evaluation, where it is not known what the datamodels were fitted to); what "
+                    "datamodels explain is measured on those that took no part in the fit",
                 ),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),

@@ -6,6 +6,19 @@ _ALPHA = "fractions of the training set, e.g. 0.1,0.5, or all"
 _KINDS = "masks, margins, logits, datamodels: a list, or all"
 _SPLITS = "train, test: whose outputs or datamodels; a list, or all (masks are of both)"
 
+_RETRIES = Option(
+    "retries", "int", "how often in a row a request may fail and bring nothing", default=8
+)
+_EVALUATION = (
+    Option(
+        "evaluation",
+        "str",
+        "at which end of the files the rows held out for evaluation lie: last or first (default: "
+        "what the view was told before; else last, which is an assumption)",
+    ),
+    Option("n_evaluation", "int", "how many these rows are (default likewise; else 10,000)"),
+)
+
 PUBLISHED_LIST = Command(
     "datamodels.published list",
     "what was published with the paper: shapes, sizes, what its transfer costs",
@@ -24,6 +37,7 @@ PUBLISHED_LIST = Command(
                     "ask the bucket whether each file is there and how large it is",
                     default=False,
                 ),
+                _RETRIES,
                 Option("json", "flag", "print an array of objects, a file each", default=False),
             ),
         ),
@@ -49,18 +63,16 @@ PUBLISHED_DOWNLOAD = Command(
                     "rows",
                     "str",
                     "of masks, margins and logits only these models, e.g. 0-999,300000-309999 "
-                    "(inclusive) or evaluation (the last 10,000)",
+                    "(inclusive) or evaluation (those held out for it)",
                 ),
+                *_EVALUATION,
                 Option("yes", "flag", "do not ask before spending", default=False),
                 Option(
                     "dry_run", "flag", "show what it would cost, and fetch nothing", default=False
                 ),
                 Option("workers", "int", "requests at a time", default=8),
                 Option("chunk_mib", "int", "MiB of a request at most", default=8),
-                Option(
-                    "retries", "int", "how often in a row a request may fail and bring nothing",
-                    default=8,
-                ),
+                _RETRIES,
             ),
         ),
     ),
@@ -98,7 +110,7 @@ PUBLISHED_VIEW = Command(
         OptionSection(
             "view",
             "what to show",
-            (Option("root", "path", "folder of published files", required=True),),
+            (Option("root", "path", "folder of published files", required=True), *_EVALUATION),
         ),
     ),
     strict=True,
@@ -123,8 +135,8 @@ PUBLISHED_UNITS = Command(
                 Option(
                     "rows",
                     "str",
-                    "models that took no part in the fit, e.g. 300000-309999; without it the last "
-                    "10,000, those of them that are complete",
+                    "models that took no part in the fit, e.g. 300000-309999; without it, or as "
+                    "evaluation, those that a view holds out, as far as they are complete",
                 ),
                 Option("targets", "int", "look at so many, spread over all", default=500),
                 Option("x_name", "str", "array of the masks", default="masks"),

@@ -126,8 +126,9 @@ MOMENTS = Command(
                 Option(
                     "rows",
                     "str",
-                    "rows of the store, e.g. 0-9999 (inclusive); incomplete ones are left out "
-                    "(default: all complete rows)",
+                    "rows of the store, e.g. 0-9999 (inclusive), or evaluation of a view; "
+                    "incomplete ones are left out (default: all complete rows, but those that a "
+                    "view holds out for evaluation)",
                 ),
                 Option("target_start_ind", "int", "first target", default=0),
                 Option("target_end_ind", "int", "end of the targets (-1: all)", default=-1),

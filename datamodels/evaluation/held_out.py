@@ -15,14 +15,20 @@ from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
+from datamodels.regression.named_rows import (
+    EVALUATION,
+    evaluation_rows,
+    none_complete,
+    parse_rows,
+    warn_if_assumed,
+)
 from datamodels.regression.result import Datamodels
 from datamodels.regression.row_source import Outputs
 from datamodels.regression.run_config import RunConfig
-from datamodels.training.indices import format_indices, parse_indices
+from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 
 _VALUES_PER_BLOCK = 2**24
-EVALUATION = "evaluation"  # the rows that a view of published files holds out
 
 
 class NothingHeldOutError(InputError):
@@ -122,7 +128,8 @@ def read_held_out(
     (InputError), and hold no NaN (NotANumberError); a warning says when some of them, or of their
     masks, took part in the fit. None takes all complete rows but these. Of a view of published
     files "evaluation" are the rows held out there, and None takes them where it is not known what
-    datamodels were fitted to.
+    datamodels or scores were fitted to; a warning says where it is but assumed that datamodels were
+    not fitted to them.
 
     ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
     rows of one id are trainings of one mask, and their outputs are averaged. ``option`` is what
@@ -138,17 +145,15 @@ def read_held_out(
     )
     ids = read_mask_id(store, dataset, mask_id)
     fitted = rows_of_fit(dataset, scored.fitted, ids)
-    published = _published_rows(store)
-    is_asked = rows is not None
-    if rows is None and fitted is None and scored.bias is not None:  # not any scores
-        rows = _rows_of_unknown_fit(published, store, option, why_unknown(scored.fitted))
+    if rows is None and fitted is None:
+        rows = _rows_of_unknown_fit(dataset, scored, store, option)
     if rows is None:
         wanted = _rows_beside(dataset, fitted, store, option)
-    elif rows == EVALUATION:
-        wanted = _evaluation_rows(dataset, published, store, option, is_asked=is_asked)
     else:
-        wanted = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
+        wanted = parse_rows(rows, dataset.idx, dataset.n_store_rows, store, option)
         _check_complete(wanted, dataset.idx, store)
+        if EVALUATION in rows and fitted is None and scored.bias is not None:
+            warn_if_assumed(store)
     _warn_of_fitted(wanted, fitted)
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
@@ -179,38 +184,23 @@ def _refuse_nan(
             )
 
 
-def _published_rows(store: str | Path) -> range:
-    """Rows of a view of published files that are held out for evaluation; none elsewhere."""
-    note = StoreLayout(Path(store)).read_only_reason()
-    return range(0) if note is None or note.evaluation is None else note.evaluation
-
-
-def _rows_of_unknown_fit(published: range, store: str | Path, option: str, why: str) -> str | None:
-    """Which rows to take where nothing says what datamodels were fitted to."""
+def _rows_of_unknown_fit(
+    dataset: RegressionDataset, scored: Scored, store: str | Path, option: str
+) -> str | None:
+    """Which rows to take where nothing says what datamodels or scores were fitted to."""
+    published = evaluation_rows(store)
+    if published and not np.isin(dataset.idx, published).any():
+        raise NothingHeldOutError(none_complete(store, option))
     if published:
         return EVALUATION
-    warnings.warn(
-        f"it is not known which rows these datamodels were fitted on ({why}): if they are among "
-        f"those of {store}, the score is too good; name others with {option}",
-        stacklevel=3,
-    )
-    return None
-
-
-def _evaluation_rows(
-    dataset: RegressionDataset, published: range, store: str | Path, option: str, *, is_asked: bool
-) -> NDArray[np.int64]:
-    """The complete ones of the rows held out for evaluation; errors where there are none."""
-    if not published:
-        raise UsageError(f"{store} is no view of published files: write row numbers as 1600-1999")
-    wanted = dataset.idx[np.isin(dataset.idx, published)]
-    if not len(wanted):
-        raise (InputError if is_asked else NothingHeldOutError)(
-            f"none of the rows {published.start}-{published.stop - 1} of {store}, which are held "
-            f"out for evaluation, is complete: {StoreLayout(Path(store)).how_to_complete()}, or "
-            f"name others with {option}"
+    if scored.bias is not None:  # not any scores
+        warnings.warn(
+            "it is not known which rows these datamodels were fitted on "
+            f"({why_unknown(scored.fitted)}): if they are among those of {store}, the score is too "
+            f"good; name others with {option}",
+            stacklevel=3,
         )
-    return wanted
+    return None
 
 
 def _rows_beside(

@@ -26,7 +26,12 @@ from datamodels.evaluation.seen_rows import unseen_rows
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.memory import memory_budget
-from datamodels.training.indices import parse_indices
+from datamodels.regression.named_rows import (
+    EVALUATION,
+    evaluation_rows,
+    parse_rows,
+    warn_if_assumed,
+)
 
 _LEAST_UNSEEN = 3  # models that a share of variance is taken over
 
@@ -49,8 +54,8 @@ def _estimate(values: Values) -> None:
     )
     ids = read_mask_id(store, dataset, options["mask_id"])
     targets = slice(None) if scored is None else scored.targets
-    positions = _positions(dataset, options["rows"], store)
-    unseen = None if scored is None else unseen_rows(dataset, scored.fitted, ids, positions)
+    positions = _positions(dataset, _default_rows(options, scored), store)
+    unseen = None if scored is None else _unseen(dataset, scored, ids, positions, store)
     _refuse_what_does_not_fit(dataset, len(positions), store)
     masks, outputs = dataset.read(positions)
     share = estimate_linear_share(
@@ -66,11 +71,33 @@ def _estimate(values: Values) -> None:
             )
 
 
+def _default_rows(options: Values, scored: Scored | None) -> str | None:
+    """The rows that are named or, where it is not known what published datamodels were fitted to,
+    those that the view holds out."""
+    rows: str | None = options["rows"]
+    unknown = scored is not None and scored.fitted is None and evaluation_rows(options["store"])
+    return EVALUATION if rows is None and unknown else rows
+
+
+def _unseen(
+    dataset: RegressionDataset,
+    scored: Scored,
+    ids: NDArray[np.int64] | None,
+    positions: NDArray[np.int64],
+    store: str,
+) -> NDArray[np.int64]:
+    """Those of ``positions`` that took no part in the fit, as far as that is known."""
+    if scored.fitted is None and np.isin(dataset.idx[positions], evaluation_rows(store)).all():
+        warn_if_assumed(store)
+        return positions
+    return unseen_rows(dataset, scored.fitted, ids, positions)
+
+
 def _positions(dataset: RegressionDataset, rows: str | None, store: str) -> NDArray[np.int64]:
     """Complete rows, of those that are named."""
     if rows is None:
         return np.arange(dataset.n_rows)
-    named = np.array(parse_indices(rows, dataset.n_store_rows, store), np.int64)
+    named = parse_rows(rows, dataset.idx, dataset.n_store_rows, store, "--share.rows")
     positions = np.flatnonzero(np.isin(dataset.idx, named))
     if not len(positions):
         raise InputError(f"none of the rows {rows} of {store} is complete; name others")

@@ -4,13 +4,14 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import DatamodelsError, InputError, MissingFileError
+from datamodels.files import leftovers_of
 from datamodels.published.byte_ranges import Range
 from datamodels.published.catalogue import PublishedFile, published_files
 from datamodels.published.headers_on_disk import local_header
@@ -93,6 +94,15 @@ def _bytes_to_read(final: Path) -> int:
 
 
 def _check(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
+    found = _found(published, final, reading)
+    left = [
+        f"{path} was left by a process that was killed; the same download tidies up"
+        for path in leftovers_of(journal_of(final))
+    ]
+    return replace(found, remarks=(*found.remarks, *left))
+
+
+def _found(published: PublishedFile, final: Path, reading: _Reading) -> Checked:
     try:
         if final.exists() and not is_empty_claim(final):
             return _whole(published, final, reading)

@@ -21,7 +21,9 @@ from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError, UsageError
 from datamodels.files import missing_folders, remove_empty
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
+from datamodels.published.evaluation_rows import NOTHING_TOLD, Told
 from datamodels.published.layout import PublishedLayout
+from datamodels.published.links import NoLinksError
 from datamodels.published.partial_file import Source
 from datamodels.published.plan import Item, Plan, make_plan
 from datamodels.published.retries import persistently
@@ -46,42 +48,55 @@ def _download(values: Values) -> int:
     root = Path(options["root"])
     refuse_file(root)
     rows = None if options["rows"] is None else Rows(options["rows"])
+    told = Told(options["evaluation"], options["n_evaluation"])
     files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
-    may_spend = not options["dry_run"] and (options["yes"] or sys.stdin.isatty())
+    may_ask = not options["yes"] and _on_terminal()
+    will_write = not options["dry_run"] and (options["yes"] or may_ask)
 
     @cache
     def bucket() -> Bucket:  # made only where something is missing
-        if may_spend:
+        if will_write:
             check_writable(root, files)
         return Bucket(connections=options["workers"])
 
-    def read(source: Source, start: int, stop: int) -> bytes:
-        return persistently(lambda: b"".join(bucket().read(source, start, stop)))
+    @cache
+    def head(key: str) -> Source:
+        return persistently(lambda: bucket().head(key), options["retries"])
 
-    plan = make_plan(
-        root,
-        files,
-        rows,
-        head=lambda key: persistently(lambda: bucket().head(key)),
-        read=read if may_spend else None,
-    )
-    for file in plan.not_there:
-        warn(f"{file.key} is not there, as reported: {file.reported_missing}")
-    for absent in plan.absent:
+    def read(source: Source, start: int, stop: int) -> bytes:
+        return persistently(
+            lambda: b"".join(bucket().read(source, start, stop)), options["retries"]
+        )
+
+    def planned(*, agreed: bool) -> Plan:
+        """Without agreement no byte of an object is read."""
+        return make_plan(root, files, rows, head=head, read=read if agreed else None,
+                         evaluation=told)  # fmt: skip
+
+    plan = planned(agreed=options["yes"] and not options["dry_run"])
+    for absent in (*plan.not_there, *plan.absent):
         warn(absent.reason)
     if plan.items:
         print("\n".join(_lines(plan, root)), flush=True)
         if options["dry_run"]:
             print("nothing was fetched: this was a dry run")
             return _status(plan)
+        if not options["yes"]:
+            if not plan.at_most:
+                check_space(plan.size, root)
+            _agree(plan, may_ask=may_ask)
+            plan = planned(agreed=True)  # others may have fetched some of it meanwhile
         check_space(plan.size, root)
-        _agree(plan, may_spend=may_spend, yes=options["yes"])
         _fetch(bucket(), plan, root, options)
     elif plan.complete and not plan.absent:
         print(f"nothing is missing: all that was asked for is in {root}")
     if root.is_dir() and not options["dry_run"]:
-        show_views(root, files)
+        show_views(root, files, told)
     return _status(plan)
+
+
+def _on_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()  # None where it was closed
 
 
 def _status(plan: Plan) -> int:
@@ -95,7 +110,7 @@ def _status(plan: Plan) -> int:
     if not plan.items and not plan.complete:
         raise DatamodelsError(
             "nothing was fetched: all that was asked for is reported missing from the bucket, and "
-            "is not there. `python -m datamodels.published list` shows what there is"
+            "could not be had. `python -m datamodels.published list` shows what there is"
         )
     return 0
 
@@ -196,11 +211,11 @@ def _what(item: Item) -> str:
     return f"{'row' if rows.isdigit() else 'rows'} {rows}{', the rest' if item.begun else ''}"
 
 
-def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
+def _agree(plan: Plan, *, may_ask: bool) -> None:
     """Return only where whoever pays agrees."""
-    if not plan.size or yes:
+    if not plan.size:
         return
-    if not may_spend:
+    if not may_ask:
         raise UsageError(_NO_ANSWER)
     try:
         answer = input("Fetch and pay? [y/N] ")
@@ -214,10 +229,15 @@ def _agree(plan: Plan, *, may_spend: bool, yes: bool) -> None:
         raise DatamodelsError("nothing was fetched, as you said")
 
 
-def show_views(root: Path, files: Iterable[PublishedFile]) -> None:
-    """Bring the views below ``root`` that show ``files`` up to date, and tell of them."""
+def show_views(root: Path, files: Iterable[PublishedFile], told: Told = NOTHING_TOLD) -> None:
+    """Bring the views below ``root`` that show ``files`` up to date, and tell of them; of one that
+    the file system has no links for, a warning. ``told``: see :func:`refresh_view`."""
     for dataset, alpha in dict.fromkeys((file.dataset, file.alpha) for file in files):
-        view = refresh_view(root, dataset, alpha)
+        try:
+            view = refresh_view(root, dataset, alpha, told)
+        except NoLinksError as error:  # the files are there, and good
+            warn(str(error))
+            continue
         if view is not None:
             print(f"as a store: {view}")
             for remark in view.remarks:

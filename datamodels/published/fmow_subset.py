@@ -71,7 +71,7 @@ def _image_name(row: np.int64) -> str:
 
 def _read_image(path: Path) -> Any:
     """The picture in ``path`` in RGB, loaded: no file stays open."""
-    pillow = import_optional("PIL.Image", "pillow", "images of FMoW")
+    pillow = import_optional("PIL.Image", "pillow", "images of FMoW", extra="published")
     try:
         with pillow.open(path) as image:
             return image.convert("RGB")

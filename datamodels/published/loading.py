@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.npy_file import open_map
-from datamodels.published.catalogue import N_EVALUATION, PublishedFile, find
+from datamodels.published.catalogue import PublishedFile, find
+from datamodels.published.evaluation_rows import ASSUMED, End, EvaluationRows, Told
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PARTIAL, PublishedLayout
 from datamodels.published.mask_scales import training_scales
@@ -26,10 +27,8 @@ from datamodels.regression.result import Datamodels, Units
 from datamodels.training.indices import format_indices
 
 Part = Literal["fit", "evaluation", "all"]
-End = Literal["last", "first"]
 
 _PARTS = ("fit", "evaluation", "all")
-_ENDS = ("last", "first")
 _SHOWN = 200  # characters of row numbers in a message
 
 
@@ -53,8 +52,8 @@ def load(
     split: str | None = None,
     part: Part = "fit",
     rows: slice | None = None,
-    evaluation: End = "last",
-    n_evaluation: int = N_EVALUATION,
+    evaluation: End | None = None,
+    n_evaluation: int | None = None,
 ) -> NDArray[Any]: ...
 
 
@@ -67,8 +66,8 @@ def load(
     split: str | None = None,
     part: Part = "fit",
     rows: slice | None = None,
-    evaluation: End = "last",
-    n_evaluation: int = N_EVALUATION,
+    evaluation: End | None = None,
+    n_evaluation: int | None = None,
     units: Units | None = None,
 ) -> NDArray[Any] | Datamodels:
     """Open one published file below ``root``, where ``python -m datamodels.published download`` put
@@ -80,9 +79,9 @@ def load(
         part: of masks, margins and logits the rows (models) that the published datamodels were
             fitted on, those held out for their evaluation, or all.
         rows: these rows instead, as the files number them: ``slice(0, 1000)``.
-        evaluation: at which end of the files the evaluation rows lie. It is not documented;
-            "last" is an assumption.
-        n_evaluation: how many they are.
+        evaluation: at which end of the files the evaluation rows lie, "last" or "first".
+        n_evaluation: how many they are. None of either: what the setting's view was told; else the
+            last 10,000, which is an assumption.
         units: of the weights of ``kind="datamodels"``, for which it must be given: "raw", or
             "standardized", which are then brought to raw units. It is not documented which they
             are: ``python -m datamodels.published units`` tells which fit.
@@ -109,31 +108,28 @@ def load(
     local_header(file)  # refuses a damaged file with the remedy of a download
     array = open_map(file)
     _warn_of_difference(published, array)
-    wanted = rows_of_part(len(array), part, evaluation, n_evaluation) if rows is None else rows
+    if rows is None:
+        view = PublishedLayout(Path(root)).view(dataset, published.alpha)
+        held_out = Told(evaluation, n_evaluation).rows(view) or ASSUMED
+        wanted = rows_of_part(len(array), part, held_out)
+    else:
+        wanted = rows
     wanted = slice(*_bounds(wanted, len(array)))
     if file.name.endswith(PARTIAL):
         _refuse_missing_rows(Path(root), published, complete_rows(file), wanted)
     return array[wanted]
 
 
-def rows_of_part(
-    n_rows: int, part: Part, evaluation: End = "last", n_evaluation: int = N_EVALUATION
-) -> slice:
-    """The rows of one part of files of ``n_rows``; arguments and errors as in :func:`load`."""
+def rows_of_part(n_rows: int, part: Part, held_out: EvaluationRows = ASSUMED) -> slice:
+    """The rows of one part of files of ``n_rows``; UsageError for no such part or rows."""
     if part not in _PARTS:
         raise UsageError(f"part={part!r}; it is one of {', '.join(_PARTS)}")
-    if evaluation not in _ENDS:
-        raise UsageError(f"evaluation={evaluation!r}; it is one of {', '.join(_ENDS)}")
     if part == "all":
         return slice(0, n_rows)
-    if not 0 < n_evaluation < n_rows:
-        raise UsageError(
-            f"n_evaluation={n_evaluation}: the files have {n_rows} rows; give 1 to {n_rows - 1}, "
-            "or part='all'"
-        )
-    border = n_evaluation if evaluation == "first" else n_rows - n_evaluation
-    first_part = "evaluation" if evaluation == "first" else "fit"
-    return slice(0, border) if part == first_part else slice(border, n_rows)
+    rows = held_out.of(n_rows)
+    if part == "evaluation":
+        return rows
+    return slice(rows.stop, n_rows) if rows.start == 0 else slice(0, rows.start)
 
 
 def _load_datamodels(root: Path, published: PublishedFile, units: Units) -> Datamodels:

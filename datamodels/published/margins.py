@@ -26,19 +26,24 @@ def margins_from_logits(
     *,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Margins (m, n) of the logits of m models for n examples, computed in float32.
+    """Margins (m, n) of the logits of m models for n examples, computed in float32, to whose
+    infinity larger logits are rounded.
 
     Args:
         logits: (m, n, c) of c classes, in memory or mapped: it is read block by block.
         labels: (n,) the right classes, 0 to c - 1.
         kind: ``"largest"`` or ``"logsumexp"``.
         out: (m, n) floats to write them to, such as a map of a file; None makes a float32 array.
+            Margins of float16 logits may be twice as large as float16 holds, 65,504.
 
     Returns:
-        ``out``. NaN where logits are NaN, or infinities leave a difference undefined.
+        ``out``. NaN where logits are NaN, or infinities leave a difference undefined; infinite
+        where a logit is.
 
     Raises:
-        UsageError: no such kind. InputError: shapes, labels or dtypes do not fit.
+        UsageError: no such kind. InputError: shapes, labels or dtypes do not fit, or a finite
+            margin is too large for ``out``, as rows of a store refuse it; what was computed before
+            it has been written.
     """
     if kind not in _KINDS:
         raise UsageError(f"kind={kind!r}; it is one of {', '.join(_KINDS)}")
@@ -62,20 +67,40 @@ def margins_from_logits(
         models = slice(first, first + rows)
         for start in range(0, n, columns):  # one model alone may be too much
             examples = slice(start, start + columns)
-            out[models, examples] = _margins(logits[models, examples], right[examples], kind)
+            margins = _margins(logits[models, examples], right[examples], kind)
+            with np.errstate(over="ignore"):
+                rounded = margins.astype(out.dtype)
+            _refuse_overflow(margins, rounded, first, start)
+            out[models, examples] = rounded
     return out
+
+
+def _refuse_overflow(
+    margins: NDArray[np.float32], rounded: NDArray[Any], first: int, start: int
+) -> None:
+    """InputError where finite margins (b, n) are infinite once rounded; ``first`` and ``start`` are
+    the model and the example that the block begins with."""
+    lost = np.isinf(rounded) & np.isfinite(margins)
+    if lost.any():
+        i, j = np.argwhere(lost)[0]
+        raise InputError(
+            f"the margin of model {first + i} for example {start + j} is {margins[i, j]:g}, and "
+            f"out is {rounded.dtype}, which ends at {np.finfo(rounded.dtype).max:g}: give out as "
+            "float32, or leave it out"
+        )
 
 
 def _margins(
     logits: NDArray[Any], right: NDArray[np.int64], kind: MarginKind
 ) -> NDArray[np.float32]:
     """Of a block: (b, n, c), (n,) -> (b, n)."""
-    values = np.array(logits, np.float32)  # a copy, in which the right class is taken out
+    with np.errstate(over="ignore"):
+        values = np.array(logits, np.float32)  # a copy, in which the right class is taken out
     examples = np.arange(len(right))
     correct = values[:, examples, right]  # (b, n)
     values[:, examples, right] = -np.inf
     others: NDArray[np.float32] = values.max(axis=2)  # (b, n)
-    with np.errstate(invalid="ignore", divide="ignore"):  # of infinite logits
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # of infinite logits
         if kind == "logsumexp":
             top = np.where(np.isfinite(others), others, np.float32(0))
             values -= top[:, :, None]  # the largest term is then exp(0): nothing overflows

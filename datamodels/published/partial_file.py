@@ -24,6 +24,8 @@ from datamodels.errors import DatamodelsError, InputError, MissingFileError
 from datamodels.files import (
     disk_errors,
     is_file_of,
+    leftovers_of,
+    locked_folder,
     new_file,
     publish,
     refuse_existing,
@@ -165,23 +167,12 @@ class PartialFile:
     @classmethod
     def create(cls, final: Path, source: Source, header: bytes = b"") -> "PartialFile":
         """Begin the file of ``source``, whose first bytes are ``header``."""
-        refuse_existing(final)
-        refuse_existing(journal_of(final))  # of a .partial file without one nothing is known
-        path = partial_of(final)
-        with disk_errors(path, source.size):
+        with disk_errors(partial_of(final)):
             final.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                os.ftruncate(file, source.size)
-                write_all(file, 0, header)
-                os.fsync(file)
-            finally:
-                os.close(file)
-        lines = [_line(asdict(source))]
-        if header:
-            lines.append(_line(asdict(Written(0, len(header), zlib.crc32(header)))))
-        with new_file(journal_of(final)) as temporary, disk_errors(journal_of(final)):
-            temporary.write_bytes(b"".join(lines))
+        with locked_folder(final.parent):
+            refuse_existing(final)
+            refuse_existing(journal_of(final))  # of a .partial file without one nothing is known
+            _begin(final, source, header)
         return cls(final)
 
     def missing(self, start: int = 0, stop: int | None = None) -> list[Range]:
@@ -234,15 +225,47 @@ class PartialFile:
         self.close()
 
 
+def _begin(final: Path, source: Source, header: bytes) -> None:
+    """The sparse file of ``source``, and then its journal."""
+    path, journal = partial_of(final), journal_of(final)
+    with disk_errors(path, source.size):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            os.ftruncate(file, source.size)
+            write_all(file, 0, header)
+            os.fsync(file)
+        finally:
+            os.close(file)
+    lines = [_line(asdict(source))]
+    if header:
+        lines.append(_line(asdict(Written(0, len(header), zlib.crc32(header)))))
+    with new_file(journal) as temporary, disk_errors(journal):
+        temporary.write_bytes(b"".join(lines))
+
+
 def remove_leftovers(final: Path) -> None:
-    """Put in order what a process left that was killed while the file got its final name."""
-    partial = partial_of(final)
+    """Put in order what a process left that was killed while the file was begun, or got its final
+    name. What a process is at work on is left alone."""
+    with locked_folder(final.parent):
+        for temporary in leftovers_of(journal_of(final)):
+            temporary.unlink()
+        try:
+            notes = os.open(journal_of(final), os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            if try_lock(notes) is not False:
+                _put_in_order(final)
+        finally:
+            os.close(notes)
+
+
+def _put_in_order(final: Path) -> None:
     if is_empty_claim(final):
         final.unlink()
-    if not was_just_finished(final):
-        return
-    partial.unlink(missing_ok=True)
-    _keep_record(final)
+    if was_just_finished(final):
+        partial_of(final).unlink(missing_ok=True)
+        _keep_record(final)
 
 
 def is_empty_claim(final: Path) -> bool:

@@ -16,6 +16,7 @@ from datamodels.published.s3_errors import (
     S3Error,
     TemporaryError,
     changed,
+    is_url,
     no_credentials,
     translated,
 )
@@ -23,6 +24,7 @@ from datamodels.published.s3_errors import (
 _PIECE = 256 * 1024  # bytes read at a time: how soon a stop is noticed
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
+_NO_URL = "AWS_ENDPOINT_URL is no URL such as http://host:port"
 
 
 class Bucket:
@@ -32,6 +34,7 @@ class Bucket:
         """MissingPackageError without boto3, CredentialsError where its chain finds none."""
         boto3 = import_optional("boto3", "boto3", "the published files", extra="published")
         from botocore.config import Config
+        from botocore.exceptions import InvalidRegionError
 
         self.name = name
         with translated(f"s3://{name}", "boto3"):
@@ -48,15 +51,23 @@ class Bucket:
                         retries={"total_max_attempts": 1},
                     ),
                 )
+            except InvalidRegionError:
+                raise S3Error(
+                    "the region is none such as us-east-1: mend AWS_DEFAULT_REGION, AWS_REGION or "
+                    "the region of your profile in ~/.aws/config"
+                ) from None
             except ValueError:  # botocore's, of an endpoint that is no URL
-                raise S3Error("AWS_ENDPOINT_URL is no URL such as http://host:port") from None
+                raise S3Error(_NO_URL) from None
         self._endpoint = str(self._client.meta.endpoint_url)
+        if not is_url(self._endpoint):
+            raise S3Error(_NO_URL)
 
     def head(self, key: str) -> Source:
         """Size and ETag of an object, without its bytes."""
         with translated(self._named(key), self._endpoint):
             answer = self._client.head_object(Bucket=self.name, Key=key, RequestPayer="requester")
-        return Source(self.name, key, str(answer["ETag"]), int(answer["ContentLength"]))
+        name = self._named(key)
+        return Source(self.name, key, _told(answer, "ETag", name), _length(answer, name))
 
     def read(self, source: Source, start: int, stop: int) -> Iterator[bytes]:
         """Bytes ``start`` to ``stop - 1`` of the object, piece by piece.
@@ -93,11 +104,12 @@ class Bucket:
 
 def _check_answer(answer: Any, source: Source, start: int, stop: int, name: str) -> None:
     """The right range of the right object, whatever server or proxy is in between."""
-    if answer["ETag"] != source.etag:
+    if _told(answer, "ETag", name) != source.etag:
         raise changed(name)
     said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange", ""))
     if said is None:  # all of it
-        first, last, total = 0, int(answer["ContentLength"]) - 1, int(answer["ContentLength"])
+        total = _length(answer, name)
+        first, last = 0, total - 1
     else:
         first, last, total = int(said[1]), int(said[2]), int(said[3])
     if total != source.size:
@@ -106,3 +118,17 @@ def _check_answer(answer: Any, source: Source, start: int, stop: int, name: str)
         raise S3Error(
             f"asked for bytes {start}-{stop - 1} of {name}, the server gives {first}-{last}"
         )
+
+
+def _length(answer: Any, name: str) -> int:
+    return int(_told(answer, "ContentLength", name))
+
+
+def _told(answer: Any, field: str, name: str) -> str:
+    """A field of an answer that Amazon always gives; S3Error where it is not there."""
+    if field not in answer:
+        raise S3Error(
+            f"the answer about {name} has no {field}, without which an object that changed would "
+            "not be noticed: a proxy in between takes it out (HTTPS_PROXY, AWS_ENDPOINT_URL)"
+        )
+    return str(answer[field])

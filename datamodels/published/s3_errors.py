@@ -124,8 +124,20 @@ def no_credentials(reason: str = "") -> CredentialsError:
 
 def host_of(endpoint: str) -> str:
     """Host and port of a URL, without a user's name in it."""
-    parts = urlsplit(endpoint)
-    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    try:
+        parts = urlsplit(endpoint)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    except ValueError:  # no URL: nothing of it is safe to show
+        return "the endpoint"
+
+
+def is_url(endpoint: str) -> bool:
+    """Whether an endpoint has a host, and a port that is a number or none."""
+    try:
+        parts = urlsplit(endpoint)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def _of_answer(response: dict[str, Any], name: str) -> S3Error:

@@ -16,6 +16,7 @@ from datamodels.published.catalogue import (
     find,
     published_files,
 )
+from datamodels.published.evaluation_rows import EvaluationRows
 
 ALL = "all"
 EVALUATION = "evaluation"  # the rows held out for evaluation
@@ -71,17 +72,18 @@ class Rows:
         for part in self._parts():
             self._parse(part)
 
-    def of(self, n_rows: int, n_evaluation: int, name: str) -> list[Range]:
+    def of(self, n_rows: int, held_out: EvaluationRows, name: str) -> list[Range]:
         """Ranges ``(first, stop)`` in order; UsageError unless ``name`` has these rows."""
         rows = ByteRanges()
         for part in self._parts():
             if part == EVALUATION:
-                if n_rows <= n_evaluation:
+                if n_rows <= held_out.count:
                     raise UsageError(
-                        f"{name} has {n_rows} rows: {n_evaluation} of them cannot be held out. "
-                        "Write row numbers"
+                        f"{name} has {n_rows} rows: {held_out.count} of them cannot be held out. "
+                        "Write row numbers, or say how many are held out (n_evaluation)"
                     )
-                first, last = n_rows - n_evaluation, n_rows - 1
+                there = held_out.of(n_rows)
+                first, last = there.start, there.stop - 1
             else:
                 first, last = self._parse(part)
             if last >= n_rows:

@@ -15,7 +15,7 @@ from datamodels.npy_file import read_header
 from datamodels.published.byte_ranges import Range
 from datamodels.published.layout import journal_of
 from datamodels.published.links import follow_name
-from datamodels.published.partial_file import PartialFile, Source
+from datamodels.published.partial_file import PartialFile, Source, is_empty_claim
 from datamodels.published.plan import Item, Plan, missing_bytes
 from datamodels.published.remote_header import header_from, whole_header
 from datamodels.published.retries import pause_after
@@ -23,6 +23,7 @@ from datamodels.published.s3 import Bucket
 from datamodels.published.s3_errors import TemporaryError, changed
 
 _PROGRESS = 64 * 1024  # bytes: a connection that gave so many before it broke was a good one
+_HELD = 8 * 2**20  # bytes of a request that wait in memory until they are written
 _LOOK_SECONDS = 0.1
 _FAREWELL_SECONDS = 5.0  # for threads to save what they hold, once they are stopped
 
@@ -105,7 +106,10 @@ class Transfer:
                         return file, file.pieces.popleft()
                 if not self._waiting:
                     return None
-                file = self._begin(self._waiting.popleft())
+                item = self._waiting.popleft()
+                if item.final.exists() and not is_empty_claim(item.final):
+                    continue  # another download finished it meanwhile
+                file = self._begin(item)
                 self._open.append(file)
                 self._settle(file)  # nothing may be missing but its name
         return None
@@ -145,38 +149,50 @@ class Transfer:
         return _OpenFile(partial, deque(pieces_of(missing, self._chunk)))
 
     def _fetch(self, partial: PartialFile, start: int, stop: int) -> None:
-        got = bytearray()
+        """Bytes ``start`` to ``stop - 1`` to the disk, as they come: a large piece waits for
+        nothing, and takes no more memory than a small one."""
+        held = bytearray()
         try:
-            self._collect(partial.source, start, stop, got)
+            for part in self._parts(partial.source, start, stop):
+                held += part
+                if len(held) >= _HELD:
+                    start = self._keep(partial, start, held)
         finally:  # stopped, refused or cut off: what came was paid for
-            partial.write(start, got)
-            self._count(kept=len(got))
+            self._keep(partial, start, held)
+
+    def _keep(self, partial: PartialFile, start: int, held: bytearray) -> int:
+        """Empty ``held`` to the disk, at ``start``; where the next bytes go."""
+        partial.write(start, held)
+        start += len(held)
+        self._count(kept=len(held))
+        held.clear()
+        return start
 
     def _read(self, source: Source, start: int, stop: int) -> bytes:
-        got = bytearray()
-        self._collect(source, start, stop, got)
+        got = b"".join(self._parts(source, start, stop))
         if len(got) < stop - start:
             raise DatamodelsError("stopped")  # nobody sees it: what stopped the threads is shown
-        return bytes(got)
+        return got
 
     def _count(self, *, received: int = 0, kept: int = 0) -> None:
         with self._counting:
             self.received += received
             self.kept += kept
 
-    def _collect(self, source: Source, start: int, stop: int, got: bytearray) -> None:
-        """Add bytes ``start`` to ``stop - 1`` of the object to ``got``; fewer once stopped."""
+    def _parts(self, source: Source, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes ``start`` to ``stop - 1`` of the object, in order; fewer once stopped."""
         failures = 0
-        while len(got) < stop - start and not self._stopping.is_set():
-            before = len(got)
+        while start < stop and not self._stopping.is_set():
+            before = start
             try:
-                for part in self._bucket.read(source, start + before, stop):
-                    got += part
+                for part in self._bucket.read(source, start, stop):
+                    start += len(part)
                     self._count(received=len(part))
+                    yield part
                     if self._stopping.is_set():
                         return
             except TemporaryError:
-                failures = 1 if len(got) - before >= _PROGRESS else failures + 1
+                failures = 1 if start - before >= _PROGRESS else failures + 1
                 if failures > self._retries:
                     raise
                 self._stopping.wait(pause_after(failures))

@@ -16,8 +16,13 @@ from datamodels.published.mask_scales import estimate_scales
 from datamodels.published.tables import columns
 from datamodels.published.units import READINGS, UnitsReport, compare_units
 from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.named_rows import (
+    EVALUATION,
+    evaluation_rows,
+    parse_rows,
+    warn_if_assumed,
+)
 from datamodels.regression.result import Datamodels
-from datamodels.training.indices import parse_indices
 from datamodels.training.layout import StoreLayout
 
 _HEADS = ("weights are", "R2", "squared error", "slope", "offset", "R2 without offset")
@@ -51,16 +56,18 @@ def _units(values: Values) -> int:
 def _held_out(dataset: RegressionDataset, rows: str | None, store: str) -> NDArray[np.int64]:
     """Positions among the complete rows of the models to judge by."""
     n_rows = dataset.n_store_rows
-    if rows is None:
-        note = StoreLayout(Path(store)).read_only_reason()
-        if note is None or note.evaluation is None:
-            raise UsageError(
-                f"nothing says which of the {n_rows} rows of {store} were held out; name rows that "
-                "took no part in the fit, as in --units.rows=300000-309999"
-            )
-        numbers = np.array(note.evaluation)
-    else:
-        numbers = np.array(parse_indices(rows, n_rows, store), np.int64)
+    if rows is None and not evaluation_rows(store):
+        raise UsageError(
+            f"nothing says which of the {n_rows} rows of {store} were held out; name rows that "
+            "took no part in the fit, as in --units.rows=300000-309999"
+        )
+    if rows is None or rows == EVALUATION:
+        warn_if_assumed(store)
+    numbers = (
+        np.array(evaluation_rows(store))
+        if rows is None
+        else parse_rows(rows, dataset.idx, n_rows, store, "--units.rows")
+    )
     positions = np.flatnonzero(np.isin(dataset.idx, numbers))
     if len(numbers) < _LEAST_ROWS:
         raise UsageError(

@@ -12,6 +12,7 @@ for.
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import DatamodelsError, ExistsError, MissingFileError
-from datamodels.files import disk_errors, new_folder, sync_folder
+from datamodels.files import (
+    disk_errors,
+    leftovers_of,
+    locked_folder,
+    new_folder,
+    sync_folder,
+)
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.catalogue import (
     DATASETS,
-    N_EVALUATION,
     PublishedFile,
     alphas_of,
     find,
     kinds_of,
 )
+from datamodels.published.evaluation_rows import NOTHING_TOLD, End, Told, for_note
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
-from datamodels.published.loading import rows_of_part
 from datamodels.published.partial_file import complete_rows, present_file
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
@@ -69,20 +75,30 @@ class View:
         )
 
 
-def refresh_views(root: str | Path) -> list[View]:
+def refresh_views(
+    root: str | Path, *, evaluation: End | None = None, n_evaluation: int | None = None
+) -> list[View]:
     """Make a view of every setting of which an array is there, or bring it up to date.
 
     What is wrong with one setting keeps none of the others back.
 
+    Args:
+        root: the folder that was downloaded to.
+        evaluation: at which end of the files the evaluation rows lie, "last" or "first".
+        n_evaluation: how many they are. None of either: what a view was told before; else the
+            last 10,000, which is an assumption, and warned of where it matters.
+
     Raises:
-        MissingFileError: there is no folder ``root``. DatamodelsError: of all settings together,
-            folders that are no views and stand in the way, and files that are damaged.
+        MissingFileError: there is no folder ``root``. UsageError: there are no such evaluation
+            rows. DatamodelsError: of all settings together, folders that are no views and stand
+            in the way, files that are damaged, and file systems without symbolic links.
     """
     root, made, faults = _existing(root), [], []
+    told = Told(evaluation, n_evaluation)
     for name in DATASETS:
         for alpha in alphas_of(name):
             try:
-                made.append(refresh_view(root, name, alpha))
+                made.append(refresh_view(root, name, alpha, told))
             except DatamodelsError as error:
                 faults.append(error)
     if len(faults) == 1:
@@ -92,14 +108,22 @@ def refresh_views(root: str | Path) -> list[View]:
     return [view for view in made if view is not None]
 
 
-def open_view(root: str | Path, dataset: str = "cifar", alpha: float = 0.5) -> Store:
+def open_view(
+    root: str | Path,
+    dataset: str = "cifar",
+    alpha: float = 0.5,
+    *,
+    evaluation: End | None = None,
+    n_evaluation: int | None = None,
+) -> Store:
     """The downloaded files of one setting as a store that is only to be read.
 
-    The view is brought up to date first. Errors are those of :func:`refresh_views`, and
+    The view is brought up to date first. Which rows are held out for evaluation is told as in
+    :func:`refresh_views`. Errors are those of :func:`refresh_views`, and
     MissingFileError where no array of the setting has been downloaded.
     """
     alpha = find(dataset, alpha, "masks").alpha
-    view = refresh_view(_existing(root), dataset, alpha)
+    view = refresh_view(_existing(root), dataset, alpha, Told(evaluation, n_evaluation))
     if view is None:
         raise MissingFileError(
             f"{root} has no array of {dataset} at {percent(alpha)}%; download some with python -m "
@@ -108,23 +132,32 @@ def open_view(root: str | Path, dataset: str = "cifar", alpha: float = 0.5) -> S
     return Store.open(view.path)
 
 
-def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
-    """The view of one setting, made or brought up to date; None where there is no array of it."""
+def refresh_view(root: Path, dataset: str, alpha: float, told: Told = NOTHING_TOLD) -> View | None:
+    """The view of one setting, made or brought up to date; None where there is no array of it.
+
+    One process at a time; downloads may go on meanwhile. ``told`` is what is
+    said of the evaluation rows.
+    """
+    layout = PublishedLayout(root)
+    with locked_folder(layout.file(find(dataset, alpha, "masks").key).parent):
+        return _refresh(root, layout.view(dataset, alpha), dataset, alpha, told)
+
+
+def _refresh(root: Path, path: Path, dataset: str, alpha: float, told: Told) -> View | None:
+    for folder in leftovers_of(path):
+        shutil.rmtree(folder, ignore_errors=True)
     present = _present(root, dataset, alpha)
     if not present:
         return None
     chosen = _choose(present)
-    path = PublishedLayout(root).view(dataset, alpha)
+    complete = chosen.complete
     note: dict[str, Any] = {
         "kind": _KIND,
         "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
         "remedy": _DOWNLOAD,
         "repair": "make it anew with python -m datamodels.published view {folder}/../..",
+        **for_note(told.rows(path), len(complete)),
     }
-    n_rows = len(chosen.complete)
-    if n_rows > N_EVALUATION:
-        held_out = rows_of_part(n_rows, "evaluation")
-        note["evaluation"] = [held_out.start, held_out.stop]
     if not os.path.lexists(path):
         with new_folder(path) as folder:
             _fill(folder, chosen, note)
@@ -133,7 +166,6 @@ def refresh_view(root: Path, dataset: str, alpha: float) -> View | None:
         with disk_errors(path):
             _fill(path, chosen, note)
     files = {key: array.file for key, array in chosen.arrays.items()}
-    complete = chosen.complete
     return View(path, files, len(complete), int(complete.sum()), tuple(chosen.remarks))
 
 
@@ -238,6 +270,9 @@ def _fill(folder: Path, chosen: _Chosen, note: dict[str, Any]) -> None:
     what the spec will name, then the spec and the flags, at last the links that it names no more.
     """
     layout = StoreLayout(folder)
+    for file in (layout.read_only, layout.spec, layout.completed, *map(layout.array, ARRAYS)):
+        for leftover in leftovers_of(file):
+            leftover.unlink()
     spec, complete = chosen.spec().to_json(), chosen.complete
     put(layout.read_only, _as_json(note))
     for key, array in chosen.arrays.items():

@@ -20,7 +20,9 @@ def main() -> int:
 
 def _view(values: Values) -> int:
     root = Path(values["view.root"])
-    views = refresh_views(root)
+    views = refresh_views(
+        root, evaluation=values["view.evaluation"], n_evaluation=values["view.n_evaluation"]
+    )
     if not views:
         lost = [
             p.name for p in root.glob(f"*/data/*.npy{PARTIAL}") if present_file(final_of(p)) is None

@@ -12,6 +12,7 @@ from datamodels.errors import InputError, UsageError
 from datamodels.near_miss import nearest
 from datamodels.regression.fit_config import FitConfig, are_lambdas, check_whole_number
 from datamodels.regression.groups import read_groups
+from datamodels.regression.named_rows import beside_evaluation
 from datamodels.regression.penalty_factors import PenaltyFactors
 from datamodels.regression.result import Datamodels, as_numpy
 from datamodels.regression.row_source import ArraySource, RowSource
@@ -43,7 +44,8 @@ def fit(
 
     Args:
         masks: subsets (n, n_train) that n models were trained on, as an array or tensor; or a
-            :class:`~datamodels.Store`, the path of one, or of a ``.beton`` file.
+            :class:`~datamodels.Store`, the path of one, or of a ``.beton`` file. Rows that a view
+            of published files holds out for evaluation are left out.
         outputs: what the models said, (n, n_targets), or (n,) for one target; with arrays only.
         num_val: rows held out to choose lambda; by default a fifth, unless ``folds`` or ``lam`` are
             given, or the estimator has no lambda.
@@ -75,7 +77,8 @@ def fit(
             "groups: put the labels into the store, and name them"
         )
     source, path = _source(masks, outputs, x_name, y_name)
-    split = _split(source, config, num_val, seed, lam is not None)
+    rows = beside_evaluation(source.idx, path, "give rows as arrays")
+    split = _split(source, rows, config, num_val, seed, lam is not None)
     from datamodels.regression.fit import FitData, run_fit  # numba is slow to import
 
     data = FitData(
@@ -131,9 +134,14 @@ def _source(
 
 
 def _split(
-    source: RowSource, config: FitConfig, num_val: int | None, seed: int, lam_given: bool
+    source: RowSource,
+    rows: NDArray[np.int64],
+    config: FitConfig,
+    num_val: int | None,
+    seed: int,
+    lam_given: bool,
 ) -> RowSplit:
-    rows = np.arange(source.n_rows)
+    """How ``rows`` (n,), positions in ``source``, are used."""
     if num_val is not None and (lam_given or config.folds is not None):
         raise UsageError("num_val is for held-out rows; leave it out with folds or lam")
     if lam_given:
@@ -141,12 +149,12 @@ def _split(
             raise UsageError("lam and folds are both given: lambda is either given or chosen")
         return whole(rows)
     if config.folds is not None:
-        return in_folds(rows, source.idx, config.folds, seed)
+        return in_folds(rows, source.idx[rows], config.folds, seed)
     if config.estimator == "difference" and num_val is None:
         return whole(rows)
     count = max(1, round(_VALIDATION_SHARE * len(rows))) if num_val is None else num_val
     val = pick_validation_rows(len(rows), count, seed)
-    return held_out_once(np.delete(rows, val), val)
+    return held_out_once(np.delete(rows, val), rows[val])
 
 
 def _factors(values: Any, source: RowSource) -> PenaltyFactors | None:

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from datamodels.cli.catalogue import COMPUTE_DATAMODELS
 from datamodels.cli.progress import ProgressLine
-from datamodels.cli.runner import Values, run, section
+from datamodels.cli.runner import Values, run, section, warn
 from datamodels.cli.shared_config import current_config
 from datamodels.errors import InputError, UsageError
 from datamodels.npy_file import open_map
+from datamodels.read_only import refuse_inside_read_only
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.fit_config import FitConfig, are_lambdas
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.groups import read_groups
 from datamodels.regression.logs import FINAL_FOLDER, read_logs
+from datamodels.regression.named_rows import evaluation_rows
 from datamodels.regression.penalty_factors import PenaltyFactors
 from datamodels.regression.results import FILE_NAME, Results
 from datamodels.regression.row_source import RowSource
@@ -50,6 +52,8 @@ def _compute(values: Values) -> int:
     config = _run_config(values)
     if values["cfg.resume"] and out_dir.exists():
         return _already_complete(out_dir, config)
+    if config.moments is not None:
+        refuse_inside_read_only(Path(config.moments), "cfg.moments")
     source = open_source(config.data_path, config.x_name, config.y_name)
     end = -1 if config.target_end_ind is None else config.target_end_ind
     target_range(config.target_start_ind, end, source, config.data_path)
@@ -160,7 +164,10 @@ def _number_or_path(text: str | None) -> float | str | None:
 
 
 def first_rows(config: RunConfig, source: RowSource) -> NDArray[np.int64]:
-    """The first num_train + num_val rows of the source."""
+    """Positions of the first num_train + num_val rows of the source, ascending.
+
+    Rows that a view holds out for evaluation come after all others, and with a warning.
+    """
     used = config.num_rows
     if used > source.n_rows:
         val = "" if config.num_val is None else f" and num_val={config.num_val}"
@@ -169,7 +176,14 @@ def first_rows(config: RunConfig, source: RowSource) -> NDArray[np.int64]:
             f"{config.data_path} has {source.n_rows}. Lower one, or get the missing "
             f"{used - source.n_rows}: {StoreLayout(Path(config.data_path)).how_to_complete()}"
         )
-    return np.arange(used)
+    held_out = np.isin(source.idx, evaluation_rows(config.data_path))
+    taken = used - int((~held_out).sum())
+    if taken > 0:
+        warn(
+            f"{taken} of the {used} rows are held out for evaluation in {config.data_path}: what "
+            "is fitted to them is not to be scored on them. Lower num_train to leave them out"
+        )
+    return np.sort(np.argsort(held_out, kind="stable")[:used])
 
 
 def split_rows(config: RunConfig, source: RowSource, rows: NDArray[np.int64]) -> RowSplit:

@@ -18,12 +18,12 @@ from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_groups
 from datamodels.regression.memory import block_bytes_beside, memory_budget
 from datamodels.regression.moments_file import check_name, new_moments_file
+from datamodels.regression.named_rows import parse_rows, rows_to_fit
 from datamodels.regression.plan import pair_bytes
 from datamodels.regression.row_moments import Collector, KnownRows
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.sources import open_source, target_range
 from datamodels.regression.threads import at_most_threads
-from datamodels.training.indices import parse_indices
 
 
 def main() -> int:
@@ -77,11 +77,11 @@ def _positions(options: Values, source: RowSource) -> Int64s:
     """The rows that are asked for, as far as they are complete."""
     text, path = options["rows"], options["data_path"]
     if text is None:
-        return np.arange(source.n_rows)
+        return rows_to_fit(source.idx, path, "--moments.rows")
     n_rows = int(source.idx.max()) + 1
     if isinstance(source, RegressionDataset):
         n_rows = source.n_store_rows
-    asked = np.array(parse_indices(text, n_rows, path))
+    asked = parse_rows(text, source.idx, n_rows, path, "--moments.rows")
     positions = np.flatnonzero(np.isin(source.idx, asked))
     missing = np.setdiff1d(asked, source.idx)
     if not len(positions):

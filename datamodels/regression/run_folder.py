@@ -26,6 +26,7 @@ from datamodels.files import (
     remove_empty,
     sync_folder,
 )
+from datamodels.read_only import refuse_inside_read_only
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.fit_config import FitConfig
 from datamodels.regression.fitted_rows import FittedRows
@@ -34,7 +35,6 @@ from datamodels.regression.plan import Plan
 from datamodels.regression.row_hashes import Hashes, hashes_of
 from datamodels.regression.row_source import RowSource
 from datamodels.regression.run_config import RunConfig
-from datamodels.training.layout import refuse_inside_read_only
 
 _ASKED, _PLAN, _HASHES = "asked.json", "plan.json", "hashes.npy"
 _N_HASHED = 64  # rows that tell whether the data are still the same
@@ -162,8 +162,8 @@ def open_run(out_dir: Path, *, resume: bool) -> Iterator[RunFolder]:
     nothing was done yet. ExistsError when ``out_dir`` exists, or an unfinished run that is not to
     be resumed.
     """
-    refuse_existing(out_dir)
     refuse_inside_read_only(out_dir, "cfg.out_dir")
+    refuse_existing(out_dir)
     path = _path(out_dir)
     made = missing_folders(path.parent)
     run = RunFolder(path)

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from datamodels.cli.catalogue import WRITE_DATASET
 from datamodels.cli.progress import ProgressLine
-from datamodels.cli.runner import Values, run, section
+from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import InputError
 from datamodels.regression.beton_writer import Block, write_beton
 from datamodels.regression.blocks import read_blocks
 from datamodels.regression.dataset import RegressionDataset
+from datamodels.regression.named_rows import evaluation_rows
 from datamodels.regression.row_source import Outputs, Progress, silent
 from datamodels.training.spec import COMPLETED
 
@@ -34,6 +35,13 @@ def _write(values: Values) -> None:
         f"wrote {options['out_path']}: {dataset.n_rows} rows, mask of {dataset.n_features} "
         f"({dataset.mask_dtype}), {dataset.n_targets} targets"
     )
+    held_out = evaluation_rows(options["data_dir"])
+    if count := int(np.isin(dataset.idx, held_out).sum()):
+        warn(
+            f"{count} of its rows are held out for evaluation in {options['data_dir']} (rows "
+            f"{held_out.start}-{held_out.stop - 1} there, by their idx), which the file does not "
+            "say: a fit should leave them out"
+        )
 
 
 def write_dataset(

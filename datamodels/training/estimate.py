@@ -36,7 +36,8 @@ def _lines(cost: Cost) -> list[str]:
     times = cost.times
     later = times.later_calls
     count = len(times.workers)
-    shared = f" on {len(times.gpus)} GPUs" if times.gpus else ""
+    gpus = len(times.gpus)
+    shared = f" on {gpus} {'GPU' if gpus == 1 else 'GPUs'}" if gpus else ""
     of_batch = f", {times.batch} models a call" if times.batch > 1 else ""
     begin = f"{_seconds(times.import_seconds)} until the module is imported"
     if times.first_call_seconds > 0:

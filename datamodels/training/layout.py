@@ -8,18 +8,10 @@ from pathlib import Path
 from datamodels.errors import ReadOnlyError
 from datamodels.near_miss import nearest
 from datamodels.npy_file import GROWING_NOTE
+from datamodels.read_only import NOTE, ReadOnly, read_note
 from datamodels.training.spec import COMPLETED
 
 _NEAR = 3  # stores that a message names
-
-
-@dataclass(frozen=True)
-class ReadOnly:
-    """Why a store is only to be read."""
-
-    of: str  # what it shows, as in "it is a view of ..."
-    remedy: str  # how rows that are missing are had, as a request: "fetch them with ..."
-    evaluation: range | None = None  # rows that its makers held out for evaluation
 
 
 @dataclass(frozen=True)
@@ -102,22 +94,11 @@ class StoreLayout:
     @property
     def read_only(self) -> Path:
         """Where this note stands the store is only to be read: its arrays are somebody else's."""
-        return self.root / "_read_only.json"
+        return self.root / NOTE
 
     def read_only_reason(self) -> ReadOnly | None:
         """What the note says; None where the store may be written."""
-        try:
-            content = json.loads(self.read_only.read_bytes())
-            held_out = content.get("evaluation")
-            return ReadOnly(
-                str(content["of"]),
-                str(content["remedy"]),
-                None if held_out is None else range(*map(int, held_out)),
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # it stands there
-            return ReadOnly("something", "see what made it")
+        return read_note(self.root)
 
     def refuse_writing(self) -> None:
         """ReadOnlyError where the store is only to be read."""
@@ -192,14 +173,3 @@ class StoreLayout:
     def error(self, index: int) -> Path:
         """The traceback of the last failed run of one row."""
         return self.worker(index) / "error.txt"
-
-
-def refuse_inside_read_only(path: Path, option: str) -> None:
-    """ReadOnlyError where ``path``, the value of ``option``, lies in a store that is only read."""
-    for folder in path.absolute().parents:
-        reason = StoreLayout(folder).read_only_reason()
-        if reason is not None:
-            raise ReadOnlyError(
-                f"--{option}={path} lies in {folder}, which is read-only: it is a view of "
-                f"{reason.of}. Name a place outside of it"
-            )

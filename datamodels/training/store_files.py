@@ -19,6 +19,7 @@ from datamodels.files import (
     try_lock,
 )
 from datamodels.npy_file import header_bytes
+from datamodels.read_only import refuse_inside_read_only
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
 
@@ -35,8 +36,10 @@ def create_files(layout: StoreLayout, spec: Spec, *, reserve: bool) -> None:
 
     The store exists once its flags do. A run that is killed before leaves a note of the files it
     made, and the next run removes just those before it begins anew. Raises ExistsError where
-    a file of one of our names stands already, CreateError when the disk is full.
+    a file of one of our names stands already, CreateError when the disk is full, ReadOnlyError in
+    a folder that is only to be read.
     """
+    refuse_inside_read_only(layout.root)
     made = missing_folders(layout.root)
     try:
         layout.root.mkdir(parents=True, exist_ok=True)

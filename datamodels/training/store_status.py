@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.npy_file import read_growth, read_header
+from datamodels.read_only import ReadOnly
 from datamodels.training.indices import format_indices
-from datamodels.training.layout import ReadOnly, StoreLayout
+from datamodels.training.layout import StoreLayout
 from datamodels.training.records import (
     WorkerRecord,
     last_rows,

@@ -18,6 +18,7 @@ from datamodels.files import NO_ROOM
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 from datamodels.training.planned_masks import PlannedMasks
+from datamodels.training.process_faults import spoils_process
 from datamodels.training.records import RecordWriter
 from datamodels.training.row_values import RowError
 from datamodels.training.stop_signal import StopSignal
@@ -99,8 +100,8 @@ class RowRunner:
         is_replaced: whoever started this process starts another when it ends, for the rows left.
 
     Attributes:
-        is_spent: memory has run out, and another process is to go on: what ``main`` keeps from row
-            to row may have taken it.
+        is_spent: memory has run out or the accelerator has failed, and another process is to go
+            on: this one may not recover.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class RowRunner:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
             self._end_fork(error)
-            self.is_spent = self._is_replaced and isinstance(error, MemoryError)
+            self.is_spent = self._is_replaced and spoils_process(error)
             summary, detail = describe(error)
             if isinstance(error, RowError):
                 summary = str(error)
@@ -249,7 +250,7 @@ def run_rows(
     """Run every row in turn, telling ``reports`` how each began and ended; whether all were tried.
 
     Ctrl-C and SIGTERM end at once, SIGUSR1 after the call of ``main`` that is under way, as does
-    the end of the memory where ``runner`` is replaced.
+    the end of the memory, or of the accelerator, where ``runner`` is replaced.
     """
     with _interrupts_end_at_once(), StopSignal() as stop:
         for chunk in stop.until_asked(chunks):

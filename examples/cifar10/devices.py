@@ -5,13 +5,29 @@ import importlib.util
 import torch
 
 from datamodels.errors import UsageError
+from datamodels.training.launcher.machine import visible_gpus
 
 _BFLOAT16_SINCE = (8, 0)  # compute capability; older GPUs emulate it, slowly
+_TRITON_SINCE = (7, 0)  # compute capability; torch.compile refuses older GPUs
 
 
 def training_device() -> torch.device:
-    """The GPU, where this process sees one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU, where this process is to use one; else the CPU.
+
+    UsageError where there is a GPU that torch cannot use: the CPU would take far longer, and nobody
+    would be told why.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    gpus = visible_gpus()
+    if gpus:
+        raise UsageError(
+            f"this process is to use GPU {', '.join(gpus)}, but torch {torch.__version__} sees "
+            "none: it was built without CUDA, or for a newer one than the driver runs. Install one "
+            "that fits (examples/cifar10/README.md, On a GPU), or set CUDA_VISIBLE_DEVICES= (to "
+            "nothing) to train on the CPU"
+        )
+    return torch.device("cpu")
 
 
 def precision_of(device: torch.device, asked: str) -> torch.dtype:
@@ -39,7 +55,13 @@ def compile_mode(device: torch.device, asked: str) -> str:
         return asked
     if device.type != "cuda":
         return "none"  # compiling takes longer than a small training
-    return "compile" if importlib.util.find_spec("triton") else "graph"
+    works = torch.cuda.get_device_capability(device) >= _TRITON_SINCE
+    return "compile" if works and importlib.util.find_spec("triton") else "graph"
+
+
+def captures_steps(device: torch.device, mode: str) -> bool:
+    """Whether steps become CUDA graphs in this mode."""
+    return mode != "none" and device.type == "cuda"
 
 
 def set_up(device: torch.device, *, deterministic: bool) -> None:

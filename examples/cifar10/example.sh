@@ -3,7 +3,8 @@
 #
 #     bash examples/cifar10/example.sh [--small] [options] DATA [OUT]
 #
-# Stopped and started again with the same words, it goes on where it was.
+# Stopped and started again with the same words, it goes on where it was. (Arrays are written
+# ${array[@]+"${array[@]}"}, as the bash of macOS, 3.2, takes an empty one for an unset name.)
 set -euo pipefail
 
 usage() {
@@ -15,8 +16,10 @@ DATA   where the images are: a folder with train and test as .npz, .beton or cla
          curl -O https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz && tar xzf cifar-10-python.tar.gz
 OUT    folder for all that is made (default: cifar_datamodels, or cifar_small)
 
---small            two classes, 2,000 training and 400 test images, a narrow network, 300 models:
-                   minutes on two cores
+--small            cats and dogs, 2,000 training and 400 test images, a narrow network, 300 models:
+                   minutes on two cores. Where DATA has no classes of these names, name two of its
+                   own (--classes=A,B; numbers where it has no names), and fewer images of each if
+                   there are fewer (--per-class=N,M)
 --models=N         models to train (default: those of spec.json, or 300)
 --classes=A,B      only these classes
 --per-class=N,M    only so many training and test images of each class
@@ -26,7 +29,7 @@ END
     exit 2
 }
 
-models= classes= train_per_class= test_per_class= small= places=() training=() launch=()
+models= classes= train_per_class= test_per_class= small= places=() training=() launch=() hint=
 for word in "$@"; do
     case $word in
         --small) small=yes ;;
@@ -44,10 +47,11 @@ done
 data=${places[0]} out=${places[1]:-}
 [ -f examples/cifar10/spec.json ] || { echo "run this from the root of the repository" >&2; exit 2; }
 if [ -n "$small" ]; then
+    [ -n "$classes" ] || hint="--small takes cats and dogs; name two classes that DATA has: --classes=A,B"
     : "${models:=300}" "${classes:=cat,dog}" "${out:=cifar_small}"
     : "${train_per_class:=1000}" "${test_per_class:=200}"
     training=(--training.width=8 --training.epochs=6 --training.lr_peak_epoch=2
-        --training.batch_size=50 --training.lr=0.03 "${training[@]}")
+        --training.batch_size=50 --training.lr=0.03 ${training[@]+"${training[@]}"})
 fi
 : "${out:=cifar_datamodels}"
 : "${models:=$(python -c 'import json; print(json.load(open("examples/cifar10/spec.json"))["num_models"])')}"
@@ -59,7 +63,7 @@ if [ ! -e "$data" ]; then
 fi
 
 above_zero="test accuracy"
-[[ " ${training[*]} " != *" --training.margin=logsumexp "* ]] ||
+[[ " ${training[*]+"${training[*]}"} " != *" --training.margin=logsumexp "* ]] ||
     above_zero="share of margins above 0 (of test images with a probability above 1/2)"
 
 # Of ten models six and a half fit, one and a half choose lambda, and two are held out.
@@ -82,21 +86,36 @@ prepare() {  # the images of one part: train or test, and how many of each class
     [ "${#options[@]}" -gt 0 ] || options=(--prepare.source="$data" --prepare.split="$part")
     [ -z "$classes" ] || options+=(--prepare.classes="$classes")
     [ -z "$per_class" ] || options+=(--prepare.per_class="$per_class")
-    show python -m examples.cifar10.prepare_data "${options[@]}" --prepare.out="$made"
+    show python -m examples.cifar10.prepare_data ${options[@]+"${options[@]}"} \
+        --prepare.out="$made" || { set -- $?; [ -z "$hint" ] || echo "$hint" >&2; exit "$1"; }
 }
 
-# What was made in OUT is used again, so that other words need another OUT.
+# What was made in OUT is used again, so that other words need another OUT: once both files of images
+# are there, and for options of the training once a row is complete.
+has_images() { [ -e "$out/cifar_train.npz" ] && [ -e "$out/cifar_test.npz" ]; }
+has_rows() {
+    [ -e "$out/store/_completed.npy" ] && python -c '
+import sys, numpy as np
+raise SystemExit(not np.load(sys.argv[1], mmap_mode="r").any())' "$out/store/_completed.npy"
+}
+of_images() { grep -v '^--training\.' <<< "$1"; }
+
 mkdir -p "$out" || { echo "$out cannot be a folder; name another OUT" >&2; exit 1; }
 words=$(printf '%s\n' "DATA=$data" "models=$models" "classes=$classes" \
-    "per-class=$train_per_class,$test_per_class" "${training[@]}")
+    "per-class=$train_per_class,$test_per_class" ${training[@]+"${training[@]}"})
 if [ ! -e "$out/words" ]; then
-    [ ! -e "$out/store" ] || { echo "$out holds something else; name another OUT" >&2; exit 1; }
-    printf '%s\n' "$words" > "$out/words.partial" && mv "$out/words.partial" "$out/words"
-elif [ "$words" != "$(cat "$out/words")" ]; then
-    echo "$out was made with other words; name another OUT, or the same words again:" >&2
-    diff "$out/words" <(printf '%s\n' "$words") | sed -n 's/^</  there:/p; s/^>/  now:  /p' >&2
-    exit 1
+    for made in "$out/store" "$out"/cifar_{train,test}.npz; do
+        [ ! -e "$made" ] || { echo "$out holds something else, $made; name another OUT" >&2; exit 1; }
+    done
+elif before=$(cat "$out/words"); [ "$words" != "$before" ]; then
+    if has_rows || { has_images && [ "$(of_images "$words")" != "$(of_images "$before")" ]; }; then
+        echo "$out was made with other words; name another OUT, or the same words again:" >&2
+        diff "$out/words" <(printf '%s\n' "$words") | sed -n 's/^</  there:/p; s/^>/  now:  /p' >&2
+        exit 1
+    fi
+    has_images || rm -f "$out"/cifar_{train,test}.npz  # at most one, and of other words
 fi
+printf '%s\n' "$words" > "$out/words.partial" && mv "$out/words.partial" "$out/words"
 headline "1. The images"
 prepare train "$train_per_class"
 prepare test "$test_per_class"
@@ -111,7 +130,7 @@ headline "3. Train the networks that are missing, each on its own half of the im
 show python -m datamodels.training.launch --launch.logdir="$out/store" \
     --launch.main_import=examples.cifar10.train_cifar \
     --data.train_dataset="$out/cifar_train.npz" --data.val_dataset="$out/cifar_test.npz" \
-    "${training[@]}" "${launch[@]}"
+    ${training[@]+"${training[@]}"} ${launch[@]+"${launch[@]}"}
 python -c '
 import sys, numpy as np
 right = np.load(sys.argv[1], mmap_mode="r") > 0

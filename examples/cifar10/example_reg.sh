@@ -18,6 +18,12 @@ fi
 here=$(dirname "$0")
 mkdir -p "$out_dir"
 
+if [ "$tmp_dir/_completed.npy" -nt "$out_dir/reg_data.beton" ] &&
+    [ -e "$out_dir/reg_data.beton" ] &&
+    [ ! -e "$out_dir/reg_results" ] && [ ! -e "$out_dir/reg_results.unfinished" ]; then
+    echo "rows of $tmp_dir were completed since $out_dir/reg_data.beton was written: writing it anew"
+    rm "$out_dir/reg_data.beton"
+fi
 if [ ! -e "$out_dir/reg_data.beton" ]; then
     python -m datamodels.regression.write_dataset \
         --cfg.data_dir="$tmp_dir" \

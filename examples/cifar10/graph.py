@@ -36,7 +36,8 @@ class CapturedStep:
                 step(*self._inputs)
         torch.cuda.current_stream(device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # The outer one puts the stream back where a capture fails, which the inner one does not.
+        with torch.cuda.stream(torch.cuda.current_stream(device)), torch.cuda.graph(self._graph):
             step(*self._inputs)
 
     def __call__(self, *values: Tensor) -> None:

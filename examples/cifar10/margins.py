@@ -5,8 +5,6 @@ from typing import Final
 
 from torch import Tensor
 
-from datamodels.errors import UsageError
-
 
 def over_largest(logits: Tensor, labels: Tensor) -> Tensor:
     """Correct logit minus the largest other, (n, classes) and (n,) to (n,): above 0 where the
@@ -25,16 +23,6 @@ MARGINS: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
     "largest": over_largest,
     "logsumexp": over_logsumexp,
 }
-
-
-def margin(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The margin of this name; UsageError where there is none."""
-    try:
-        return MARGINS[kind]
-    except KeyError:
-        raise UsageError(
-            f"training.margin={kind} is unknown: it must be {' or '.join(MARGINS)}"
-        ) from None
 
 
 def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

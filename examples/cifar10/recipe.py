@@ -1,16 +1,69 @@
 """How a network is trained: the options, checked, and the learning rate of every step."""
 
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
+from fastargs.validation import Checker
 from torch import Tensor
 
 from datamodels.errors import UsageError
-from examples.cifar10.margins import margin
+from examples.cifar10.margins import MARGINS
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-COMPILES = ("auto", "none", "graph", "compile")
+T = TypeVar("T")
+
+
+class Limits(Checker):  # type: ignore[misc]
+    """What an option may be. fastargs asks ``check`` before the first row is run.
+
+    Args:
+        kind: the type that a text becomes.
+        holds: whether a value is within the limits.
+        words: the limits, in words, for ``--help`` and messages.
+    """
+
+    def __init__(self, kind: Callable[[Any], T], holds: Callable[[T], bool], words: str) -> None:
+        self._kind, self._holds, self._words = kind, holds, words
+
+    def check(self, value: Any) -> Any:
+        """The value as its type; ValueError where it is out of the limits."""
+        typed = self._kind(value)
+        if not self._holds(typed):
+            raise ValueError(f"{value} is not {self._words}")
+        return typed
+
+    def help(self) -> str:
+        """The limits in words."""
+        return self._words
+
+
+def integer(least: int, why: str = "") -> Limits:
+    """An integer of at least ``least``."""
+    return Limits(int, lambda number: number >= least, f"an integer of at least {least}{why}")
+
+
+def one_of(names: Collection[str]) -> Limits:
+    """One of some words."""
+    return Limits(str, names.__contains__, " or ".join(names))
+
+
+# Of the options of the section ``training``, by name: those of a recipe that have any.
+LIMITS: Final = {
+    "lr": Limits(float, lambda rate: 0 < rate < math.inf, "a number above 0"),
+    "epochs": integer(1),
+    "lr_peak_epoch": integer(0),
+    "batch_size": integer(2, ", for BatchNorm"),
+    "momentum": Limits(float, lambda share: 0 <= share < 1, "a number from 0 to below 1"),
+    "weight_decay": Limits(float, lambda factor: 0 <= factor < math.inf, "a number of at least 0"),
+    "label_smoothing": Limits(float, lambda share: 0 <= share <= 1, "a number from 0 to 1"),
+    "margin": one_of(MARGINS),
+    "width": integer(1),
+    "precision": one_of(("auto", "float32", "bfloat16", "float16")),
+    "compile": one_of(("auto", "none", "graph", "compile")),
+}
 
 
 @dataclass(frozen=True)
@@ -36,25 +89,18 @@ class Recipe:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "width"):
-            self._check(name, getattr(self, name) >= 1, "at least 1")
-        self._check("batch_size", self.batch_size >= 2, "at least 2, for BatchNorm")
-        self._check("lr", self.lr > 0, "above 0")
-        self._check(
-            "lr_peak_epoch",
-            0 <= self.lr_peak_epoch <= self.epochs,
-            f"0 to training.epochs={self.epochs}",
-        )
-        self._check("momentum", 0 <= self.momentum < 1, "at least 0 and below 1")
-        self._check("weight_decay", self.weight_decay >= 0, "at least 0")
-        self._check("label_smoothing", 0 <= self.label_smoothing <= 1, "0 to 1")
-        self._check("precision", self.precision in PRECISIONS, " or ".join(PRECISIONS))
-        self._check("compile", self.compile in COMPILES, " or ".join(COMPILES))
-        margin(self.margin)
-
-    def _check(self, name: str, holds: bool, limit: str) -> None:
-        if not holds:
-            raise UsageError(f"training.{name}={getattr(self, name)} must be {limit}")
+        for name, limits in LIMITS.items():
+            try:
+                limits.check(getattr(self, name))
+            except ValueError:
+                raise UsageError(
+                    f"training.{name}={getattr(self, name)} must be {limits.help()}"
+                ) from None
+        if self.lr_peak_epoch > self.epochs:
+            raise UsageError(
+                f"training.lr_peak_epoch={self.lr_peak_epoch} must be at most "
+                f"training.epochs={self.epochs}"
+            )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

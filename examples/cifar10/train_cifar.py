@@ -29,8 +29,8 @@ from datamodels.training.utils import make_config
 from examples.cifar10.device_images import DeviceImages
 from examples.cifar10.devices import set_up, training_device
 from examples.cifar10.images import read_images
-from examples.cifar10.margins import margin
-from examples.cifar10.recipe import Recipe
+from examples.cifar10.margins import MARGINS
+from examples.cifar10.recipe import LIMITS, Recipe
 from examples.cifar10.trainer import Trainer
 
 Section("data", "the images: .npz files of prepare_data.py, or .beton files").params(
@@ -41,23 +41,27 @@ Section("training", "how the networks are trained").params(
     alpha=Param(float, "share of the training images in each subset", default=0.5),
     seed=Param(int, "of subsets, initial weights, batches and augmentation", default=0),
     repeats=Param(int, "networks trained on each subset", default=1),
-    lr=Param(float, "highest learning rate", default=0.5),
-    epochs=Param(int, "passes through the subset", default=24),
-    lr_peak_epoch=Param(int, "when the learning rate is highest", default=5),
-    batch_size=Param(int, "images a step", default=512),
-    momentum=Param(float, "of SGD", default=0.9),
-    weight_decay=Param(float, "of SGD, for all weights", default=5e-4),
-    label_smoothing=Param(float, "share of each label given to all classes", default=0.1),
+    lr=Param(LIMITS["lr"], "highest learning rate", default=0.5),
+    epochs=Param(LIMITS["epochs"], "passes through the subset", default=24),
+    lr_peak_epoch=Param(LIMITS["lr_peak_epoch"], "when the learning rate is highest", default=5),
+    batch_size=Param(LIMITS["batch_size"], "images a step", default=512),
+    momentum=Param(LIMITS["momentum"], "of SGD", default=0.9),
+    weight_decay=Param(LIMITS["weight_decay"], "of SGD, for all weights", default=5e-4),
+    label_smoothing=Param(
+        LIMITS["label_smoothing"], "share of each label given to all classes", default=0.1
+    ),
     num_workers=Param(
         int, "accepted, and ignored: the images lie on the device, nothing loads them", default=4
     ),
     lr_tta=Param(bool, "test on each image and its mirror image", default=True),
-    margin=Param(str, "correct logit minus the largest other, or their logsumexp",
+    margin=Param(LIMITS["margin"], "correct logit minus the largest other, or their logsumexp",
                  default="largest"),
-    width=Param(int, "channels of the first block; all layers are in proportion", default=64),
-    precision=Param(str, "auto (half on a GPU), float32, bfloat16 or float16", default="auto"),
+    width=Param(
+        LIMITS["width"], "channels of the first block; all layers are in proportion", default=64
+    ),
+    precision=Param(LIMITS["precision"], "auto: half on a GPU", default="auto"),
     compile=Param(
-        str, "auto, none, graph (CUDA graph), compile (torch.compile, in a graph on a GPU)",
+        LIMITS["compile"], "a CUDA graph, torch.compile (in a graph on a GPU), or neither",
         default="auto",
     ),
     deterministic=Param(bool, "only convolutions that always round alike (slower)", default=False),
@@ -110,7 +114,7 @@ def train_row(
     )
     trainer.train(torch.from_numpy(mask), row_seed(index, seed=seed))
     logits = trainer.logits(data.test)
-    margin_of = margin(trainer.recipe.margin)
+    margin_of = MARGINS[trainer.recipe.margin]
     values: dict[str, Callable[[], Any]] = {
         "masks": lambda: mask,
         "margins": lambda: margin_of(logits, data.test_labels).cpu(),

@@ -9,13 +9,16 @@ devices differ by rounding alone.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from datamodels.cli.runner import warn
+from datamodels.streams import stream_words
 from examples.cifar10.augmentation import draw
 from examples.cifar10.device_images import DeviceImages
-from examples.cifar10.devices import compile_mode, precision_of
+from examples.cifar10.devices import captures_steps, compile_mode, precision_of
 from examples.cifar10.graph import CapturedStep
 from examples.cifar10.network import Network
 from examples.cifar10.recipe import Recipe, batches
@@ -58,6 +61,8 @@ class Trainer:
             if self.mode == "compile"
             else self.loss_of_batch
         )
+        # Whether compiling is worth trying and has not been tried yet: nobody asked for it.
+        self._tries_to_compile = self.mode == "compile" and recipe.compile == "auto"
         self._steps: dict[int, Step] = {}  # by batch size
 
     def train(self, mask: Tensor, seed: int) -> Network:
@@ -76,7 +81,7 @@ class Trainer:
         """All that is random of a training but the initial weights, on the device."""
         rows = mask.cpu().nonzero()[:, 0]
         batch, steps = self.recipe.batch_of(len(rows)), self.recipe.steps(len(rows))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(_seed_of("batches", seed))
         order = batches(rows, batch, steps, generator)
         height, width = self.images.train.shape[1:3]
         numbers = draw(order.shape, height, width, generator)
@@ -86,7 +91,7 @@ class Trainer:
     def start_anew(self, seed: int) -> None:
         """An untrained network in the place of the last, ready to be trained."""
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(_seed_of("weights", seed))
             self._weights.start_from(Network(self.images.classes, self.recipe.width))
         self.network.train()
 
@@ -95,12 +100,9 @@ class Trainer:
         spoils the weights that are there: start anew afterwards."""
         if batch not in self._steps:
             self.network.train()
-            captured = self.mode != "none" and self.images.padded.device.type == "cuda"
-            self._steps[batch] = (
-                CapturedStep(self._step, batch, self.images.padded.device)
-                if captured
-                else self._step
-            )
+            device = self.images.padded.device
+            captured = captures_steps(device, self.mode)
+            self._steps[batch] = CapturedStep(self._step, batch, device) if captured else self._step
         return self._steps[batch]
 
     @torch.inference_mode()
@@ -122,11 +124,26 @@ class Trainer:
     def _step(self, rows: Tensor, numbers: Tensor, lr: Tensor) -> None:
         recipe = self.recipe
         scale = FLOAT16_LOSS_SCALE if self.precision == torch.float16 else 1.0
-        self._weights.clear_gradients()
-        (self._loss(rows, numbers) * scale).backward()
+        self._find_gradients(rows, numbers, scale)
         self._weights.step(
             lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, loss_scale=scale
         )
+
+    def _find_gradients(self, rows: Tensor, numbers: Tensor, scale: float) -> None:
+        """Those of the loss times ``scale``; without torch.compile where nobody asked for it and it
+        fails the first time."""
+        self._weights.clear_gradients()
+        try:
+            (self._loss(rows, numbers) * scale).backward()
+        except Exception as error:  # of the compilers that torch calls: no two are alike
+            if not self._tries_to_compile:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); going on "
+                 "with --training.compile=graph")  # fmt: skip
+            self.mode, self._loss, self._tries_to_compile = "graph", self.loss_of_batch, False
+            self._find_gradients(rows, numbers, scale)
+        self._tries_to_compile = False
 
     def loss_of_batch(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """The mean loss of one batch of a :class:`Plan`, a tensor (); not compiled."""
@@ -143,6 +160,12 @@ class Trainer:
             enabled=self.precision != torch.float32,
             cache_enabled=False,
         )
+
+
+def _seed_of(stream: str, seed: int) -> int:
+    """A seed of torch's for one use of a row's ``seed``: equal seeds would tie weights and batches,
+    as both are drawn from one sequence of numbers then."""
+    return int(stream_words(stream, seed=seed, index=0, count=1)[0] >> np.uint64(1))
 
 
 def mirrored(images: Tensor) -> Tensor:

@@ -52,11 +52,22 @@ class Weights:
     ) -> None:
         """One step, as ``torch.optim.SGD`` takes it with these options and ``dampening=0``.
 
-        ``lr`` is a tensor () on the device, which a CUDA graph can read anew each time; gradients
-        are of the loss times ``loss_scale``.
+        ``lr`` is a tensor () on the device, which a CUDA graph can read anew each time. Gradients
+        are of the loss times ``loss_scale``; where that is not 1 and one of them has overflowed,
+        neither weights nor momentum change. The device decides so by itself: a CUDA graph cannot
+        ask the CPU.
         """
-        if loss_scale != 1:
-            self._gradients.div_(loss_scale)
+        if loss_scale == 1:
+            self._descend(lr, momentum, weight_decay)
+            return
+        before = self._values.clone(), self._momenta.clone()
+        self._gradients.div_(loss_scale)
+        are_finite = self._gradients.isfinite().all()
+        self._descend(lr, momentum, weight_decay)
+        for now, then in zip((self._values, self._momenta), before, strict=True):
+            torch.where(are_finite, now, then, out=now)
+
+    def _descend(self, lr: Tensor, momentum: float, weight_decay: float) -> None:
         self._gradients.add_(self._values, alpha=weight_decay)
         self._momenta.mul_(momentum).add_(self._gradients)
         self._values.addcmul_(self._momenta, lr, value=-1)

@@ -45,7 +45,7 @@ fit() { # fit ARRAY FOLDER: datamodels of an array of the store
     [ -e "$2" ] || python -m datamodels.regression.compute_datamodels \
         --data.data_path="$out/store" --data.y_name="$1" \
         --data.num_train="$num_train" --data.num_val="$num_val" \
-        --cfg.k=50 --cfg.eps=1e-2 --cfg.out_dir="$2"
+        --cfg.k=50 --cfg.eps=1e-2 --cfg.resume=true --cfg.out_dir="$2"
 }
 fit margins "$out/datamodels"
 fit train_margins "$out/own"

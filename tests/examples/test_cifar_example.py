@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodels import Datamodels
-from datamodels.training import Store, subset_mask
+from datamodels.training import Spec, Store, subset_mask
 from examples.cifar10.images import read_images, save_images
 from tests.conftest import ROOT, assert_fails
 from tests.examples.coloured_shapes import coloured_shapes
@@ -125,6 +125,21 @@ def test_options_that_are_wrong_say_so(images, made, tmp_path):
     assert not (ROOT / "cifar_small").exists()
 
 
+def test_wrong_values_are_refused_before_the_first_row(tmp_path):
+    Store.create(tmp_path, Spec.read(ROOT / "examples" / "cifar10" / "spec.json"), reserve=False)
+    launch = ["python", "-m", "datamodels.training.launch", f"--launch.logdir={tmp_path}",
+              "--launch.main_import=examples.cifar10.train_cifar",
+              "--launch.workers=1"]  # fmt: skip
+    wrong = ("--training.epochs=0", "--training.precision=float8", "--training.lr=fast")
+    assert_fails(
+        shell(*launch, *wrong), 2,
+        "--training.epochs=0 is not an integer of at least 1: passes through the subset",
+        "--training.precision=float8 is not auto or float32 or bfloat16 or float16",
+        "--training.lr=fast is not a number above 0: highest learning rate",
+    )  # fmt: skip
+    assert not list(tmp_path.rglob("error.txt"))
+
+
 def test_the_spec_of_the_example_is_the_public_one():
     spec = json.loads((ROOT / "examples" / "cifar10" / "spec.json").read_text())
     assert spec == {
@@ -147,3 +162,21 @@ def test_regression_of_a_store_with_the_file_of_the_example(tmp_path):
         assert result.returncode == 0, result.stderr
     saved = torch.load(tmp_path / "regression" / "reg_results" / "datamodels.pt", weights_only=True)
     assert saved["weight"].shape == (30, 4)
+
+
+def test_rows_trained_after_a_file_was_written_come_into_a_new_one(tmp_path):
+    rng = np.random.default_rng(0)
+    masks = rng.random((100, 30)) < 0.5
+    np.save(tmp_path / "masks.npy", masks)
+    np.save(tmp_path / "margins.npy", (masks[:, :4] + rng.normal(0, 0.1, (100, 4))).astype("f2"))
+    np.save(tmp_path / "_completed.npy", np.arange(100) < 60)
+    regress = ["bash", "examples/cifar10/example_reg.sh", str(tmp_path)]
+    assert_fails(shell(*regress), 1, "60")
+    np.save(tmp_path / "_completed.npy", np.ones(100, bool))
+    result = shell(*regress)
+    assert result.returncode == 0, result.stderr
+    assert "writing it anew" in result.stdout
+    written = (tmp_path / "regression" / "reg_data.beton").stat().st_mtime_ns
+    (tmp_path / "_completed.npy").touch()
+    assert shell(*regress).returncode == 0  # the results are of that file: it stays
+    assert (tmp_path / "regression" / "reg_data.beton").stat().st_mtime_ns == written

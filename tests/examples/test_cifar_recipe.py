@@ -61,16 +61,18 @@ def test_every_image_comes_as_often_as_any_other(size, batch, epochs, seed):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lr": 0.0}, "training.lr=0.0 must be above 0"),
-        ({"epochs": 0, "lr_peak_epoch": 0}, "training.epochs=0 must be at least 1"),
-        ({"epochs": 3}, "training.lr_peak_epoch=5 must be 0 to training.epochs=3"),
+        ({"lr": 0.0}, "training.lr=0.0 must be a number above 0"),
+        ({"epochs": 0, "lr_peak_epoch": 0}, "training.epochs=0 must be an integer of at least 1"),
+        ({"lr": float("nan")}, "training.lr=nan must be a number above 0"),
+        ({"lr_peak_epoch": -1}, "at least 0"),
+        ({"epochs": 3}, "training.lr_peak_epoch=5 must be at most training.epochs=3"),
         ({"batch_size": 1}, "BatchNorm"),
         ({"momentum": 1.0}, "below 1"),
         ({"label_smoothing": 1.5}, "0 to 1"),
         ({"precision": "half"}, "auto or float32 or bfloat16 or float16"),
         ({"compile": "yes"}, "auto or none or graph or compile"),
-        ({"margin": "correct"}, "training.margin=correct is unknown: it must be largest or logsum"),
-        ({"width": 0}, "training.width=0 must be at least 1"),
+        ({"margin": "correct"}, "training.margin=correct must be largest or logsumexp"),
+        ({"width": 0}, "training.width=0 must be an integer of at least 1"),
         ({"weight_decay": -1.0}, "at least 0"),
     ],
 )
@@ -120,6 +122,28 @@ def test_steps_are_those_of_torchs_sgd(loss_scale):
         sgd.step()
     for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("overflow", [float("inf"), float("nan")])
+def test_a_step_whose_gradients_overflowed_is_not_taken(overflow):
+    torch.manual_seed(0)
+    network = Network(3, 2)
+    weights = Weights(network)
+    options = {"momentum": 0.9, "weight_decay": 5e-4, "loss_scale": 64.0}
+
+    def step(share):
+        weights.clear_gradients()
+        network(torch.randn(8, 3, 12, 12)).square().mean().backward()
+        next(network.parameters()).grad[0, 0, 0, 0] += share
+        weights.step(torch.tensor(0.1), **options)
+        return [parameter.detach().clone() for parameter in network.parameters()]
+
+    first, skipped = step(0.0), step(overflow)
+    for before, after in zip(first, skipped, strict=True):
+        assert torch.equal(before, after)
+    for before, after in zip(skipped, step(0.0), strict=True):
+        assert torch.isfinite(after).all()  # momentum is what it was, too
+        assert not torch.equal(before, after)
 
 
 def test_starting_anew_takes_over_everything_and_moves_nothing():

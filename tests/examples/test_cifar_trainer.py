@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from datamodels.errors import InputError, UsageError
 from datamodels.training import row_seed, subset_mask
 from examples.cifar10.device_images import DeviceImages, Normalization
-from examples.cifar10.devices import compile_mode, precision_of
-from examples.cifar10.graph import CapturedStep
+from examples.cifar10.devices import captures_steps, compile_mode, precision_of, training_device
 from examples.cifar10.margins import over_largest
-from examples.cifar10.recipe import Recipe
+from examples.cifar10.network import Network
+from examples.cifar10.recipe import Recipe, batches
 from examples.cifar10.trainer import Trainer, mirrored
+from tests.conftest import requires
 from tests.examples.coloured_shapes import coloured_shapes
 
 CPU = torch.device("cpu")
@@ -92,15 +94,18 @@ def test_only_images_of_the_subset_matter():
 
 
 def test_it_learns(data):
-    trainer = Trainer(data, dataclasses.replace(RECIPE, epochs=20, width=4, lr_peak_epoch=5))
+    trainer = Trainer(data, dataclasses.replace(RECIPE, epochs=40, width=4, lr_peak_epoch=10))
     trainer.train(torch.ones(N_TRAIN, dtype=torch.bool), 0)
     right = trainer.logits(data.test).argmax(1) == data.test_labels
     assert right.float().mean() > 0.8
 
 
-def test_compiled_code_serves_all_networks(data):
-    """With what torch.compile does but for making machine code."""
-    eager, compiled = Trainer(data, RECIPE), Trainer(data, RECIPE)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_compiled_code_serves_all_networks(data, precision):
+    """With what torch.compile does but for making machine code. The whole is one graph in every
+    precision: autocast, which the network leaves at its last layer, breaks it nowhere."""
+    recipe = dataclasses.replace(RECIPE, precision=precision)
+    eager, compiled = Trainer(data, recipe), Trainer(data, recipe)
     compiled._loss = torch.compile(
         compiled.loss_of_batch, backend="aot_eager", dynamic=False, fullgraph=True
     )
@@ -109,6 +114,67 @@ def test_compiled_code_serves_all_networks(data):
             margins(compiled, row), margins(eager, row), rtol=1e-4, atol=1e-5
         )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+
+
+@requires("compiler", shutil.which("g++"), "there is no g++, which torch.compile calls")
+def test_machine_code_serves_all_networks_too(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    recipe = dataclasses.replace(RECIPE, epochs=1, precision="bfloat16")
+    eager = Trainer(data, recipe)
+    compiled = Trainer(data, dataclasses.replace(recipe, compile="compile"))
+    for row in (3, 8):
+        theirs = margins(eager, row)
+        torch.testing.assert_close(margins(compiled, row), theirs, rtol=0.05, atol=0.05)
+    assert list(tmp_path.rglob("*.cpp"))
+
+
+@pytest.fixture
+def compiles_by_default(monkeypatch):
+    """``auto`` is torch.compile, as on a GPU; returns how to say what it is to do."""
+    monkeypatch.setattr("examples.cifar10.trainer.compile_mode", lambda *_: "compile")
+
+    def set_backend(run):
+        def compiled(loss, **_):
+            return lambda *inputs: run(loss, inputs)
+
+        monkeypatch.setattr(torch, "compile", compiled)
+
+    return set_backend
+
+
+def test_where_compiling_fails_training_goes_on_without_it(data, compiles_by_default, capsys):
+    def fail(loss, inputs):
+        raise OSError("no C compiler\nsecond line")
+
+    compiles_by_default(fail)
+    trainer, plain = Trainer(data, RECIPE), Trainer(data, dataclasses.replace(RECIPE))
+    plain._loss = plain.loss_of_batch
+    trainer.step_of(16)(torch.arange(16), torch.zeros(16, 5, dtype=torch.int16), torch.tensor(0.1))
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        "warning: torch.compile does not work here (OSError: no C compiler); going on with "
+        "--training.compile=graph"
+    ]
+    assert trainer.mode == "graph"
+    assert torch.equal(margins(trainer, 3), margins(plain, 3))
+    assert not capsys.readouterr().err
+
+
+def test_what_was_asked_for_and_what_fails_later_is_raised(data, compiles_by_default):
+    calls = []
+
+    def fail_the_second_time(loss, inputs):
+        calls.append(inputs)
+        if len(calls) == 2:
+            raise OSError("no C compiler")
+        return loss(*inputs)
+
+    compiles_by_default(fail_the_second_time)
+    with pytest.raises(OSError, match="no C compiler"):
+        margins(Trainer(data, RECIPE), 3)
+    calls[:] = [()]
+    with pytest.raises(OSError, match="no C compiler"):
+        margins(Trainer(data, dataclasses.replace(RECIPE, compile="compile")), 3)
 
 
 class FakeGraph:
@@ -121,11 +187,13 @@ class FakeGraph:
 def test_a_captured_step_reads_its_arguments_anew(data, monkeypatch):
     """But for the capture itself, which takes a GPU, the trainer does here what it does there."""
     trainer, plain = Trainer(data, RECIPE), Trainer(data, RECIPE)
+    expected = {row: margins(plain, row) for row in (3, 8)}
     captured, calls = [], []
+    step_once = trainer._step
 
     def step(*inputs):
         calls.append(inputs)
-        trainer._step(*inputs)
+        step_once(*inputs)
 
     @contextlib.contextmanager
     def capture(graph):
@@ -133,16 +201,36 @@ def test_a_captured_step_reads_its_arguments_anew(data, monkeypatch):
         yield
         graph.step, graph.inputs = step, calls[-1]
 
+    monkeypatch.setattr("examples.cifar10.trainer.captures_steps", lambda *_: True)
+    monkeypatch.setattr(trainer, "_step", step)
     monkeypatch.setattr(torch.cuda, "Stream", MagicMock())
     monkeypatch.setattr(torch.cuda, "current_stream", MagicMock())
-    monkeypatch.setattr(torch.cuda, "stream", MagicMock())
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
-    trainer._steps[16] = CapturedStep(step, 16, CPU)
     for row in (3, 8, 3):
-        assert torch.equal(margins(trainer, row), margins(plain, row))
+        assert torch.equal(margins(trainer, row), expected[row])
     assert len(captured) == 1
     assert len({id(inputs[0]) for inputs in calls}) == 1  # always the same memory
+
+
+def test_initial_weights_and_batches_come_from_different_seeds(data, monkeypatch):
+    seeds = []
+
+    def network(*sizes):
+        seeds.append(torch.initial_seed())
+        return Network(*sizes)
+
+    def order(rows, batch, steps, generator):
+        seeds.append(generator.initial_seed())
+        return batches(rows, batch, steps, generator)
+
+    trainer = Trainer(data, RECIPE)
+    monkeypatch.setattr("examples.cifar10.trainer.Network", network)
+    monkeypatch.setattr("examples.cifar10.trainer.batches", order)
+    for row in (3, 8):
+        margins(trainer, row)
+    assert len(seeds) == len(set(seeds)) == 4
 
 
 def test_test_time_augmentation_is_the_mean_over_left_and_right(data):
@@ -192,3 +280,35 @@ def test_a_cpu_computes_in_float32_uncompiled_unless_told_otherwise():
     assert compile_mode(CPU, "compile") == "compile"
     with pytest.raises(UsageError, match="needs a GPU"):
         compile_mode(CPU, "graph")
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("capability", "has_triton", "mode"),
+    [
+        ((9, 0), True, "compile"),
+        ((7, 0), True, "compile"),
+        ((6, 1), True, "graph"),
+        ((9, 0), False, "graph"),
+    ],
+)
+def test_a_gpu_compiles_where_triton_can(monkeypatch, capability, has_triton, mode):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: has_triton or None)
+    assert compile_mode(CUDA, "auto") == mode
+    assert compile_mode(CUDA, "compile") == "compile"
+    assert captures_steps(CUDA, mode)
+    assert not captures_steps(CUDA, "none")
+    assert not captures_steps(CPU, mode)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
+def test_a_gpu_that_torch_does_not_see_is_not_passed_over(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with pytest.raises(UsageError, match=r"GPU 3, 5, but torch .* set CUDA_VISIBLE_DEVICES= "):
+        training_device()
+    for visible in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert training_device() == CPU

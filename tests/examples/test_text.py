@@ -1,6 +1,10 @@
 """The text example: the letters, one row, and the whole way with fewer models."""
 
+import os
 import re
+import shutil
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -18,7 +22,9 @@ from examples.text.tickets import (
     load_tickets,
 )
 from examples.text.train_text import margins
-from tests.examples.test_examples import shell
+from tests.conftest import ROOT
+from tests.examples.test_examples import BIN, shell
+from tests.faults.conftest import wait_for
 
 MODELS = 240  # with many fewer, another and slower engine would fit
 
@@ -97,3 +103,24 @@ def test_classifiers_learn_and_datamodels_find_what_they_were_not_told(example):
     assert same.mean() > 0.4  # by chance 0.05
     found = re.search(r"wrong labels: (\d+) of 36", result.stdout)
     assert int(found[1]) > 15  # by chance 1
+
+
+def test_stopped_in_a_fit_and_started_again_it_goes_on(example, tmp_path):
+    done, _ = example
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    shutil.rmtree(out / "datamodels")
+    (out / "report.html").unlink()
+    words = ["bash", "examples/text/example.sh", str(out), str(MODELS)]
+    env = {**os.environ, "PATH": BIN}
+    stopped = subprocess.Popen(words, cwd=ROOT, env=env, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    wait_for((out / "datamodels.unfinished" / "asked.json").exists)
+    os.killpg(stopped.pid, signal.SIGKILL)
+    stopped.wait()
+    assert not (out / "datamodels").exists()
+    again = shell(*words)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (out / "datamodels" / "datamodels.pt").read_bytes() == (
+        done / "datamodels" / "datamodels.pt"
+    ).read_bytes()

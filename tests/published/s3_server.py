@@ -19,6 +19,7 @@ from datamodels.published.layout import BUCKET
 
 KEY_ID, SECRET = "AKIAEXAMPLEEXAMPLE42", "not/so+secret+but+never+to+be+seen"
 _PIECE = 16 * 1024
+_OURS = ("content-length", "connection", "transfer-encoding")  # headers that the proxy makes
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -126,6 +127,13 @@ class Without:
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """Hand the answer on without one of its headers."""
+
+    header: str
+
+
+@dataclass(frozen=True)
 class Before:
     """Do something first, then answer as always."""
 
@@ -146,7 +154,8 @@ class Proxy(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Hands requests on to ``server``.
 
     ``faults`` befall the next GET requests, one each (None: no fault); ``always`` befalls those
-    that none is left for, and ``heads`` every HEAD request.
+    that none is left for. Of HEAD requests ``heads_of`` befalls those of one key, ``head_faults``
+    the next others, one each, and ``heads`` those that none is left for.
     """
 
     daemon_threads = True
@@ -158,6 +167,8 @@ class Proxy(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.faults: deque[Any] = deque()
         self.always: Any = None
         self.heads: Any = None
+        self.head_faults: deque[Any] = deque()
+        self.heads_of: dict[str, Any] = {}
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -184,7 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: Proxy
 
     def do_HEAD(self) -> None:
-        self._answer(self.server.heads)
+        with self.server.lock:
+            queue = self.server.head_faults
+            fault = self.server.heads_of.get(self.path.split("/", 2)[2])
+            fault = fault or (queue.popleft() if queue else self.server.heads)
+        self._answer(fault)
 
     def do_GET(self) -> None:
         with self.server.lock:
@@ -215,7 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[: fault.length]
         self.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+            lacks = isinstance(fault, Lacking) and name.lower() == fault.header.lower()
+            if not lacks and name.lower() not in _OURS:
                 self.send_header(name, value)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else len(body)
         self.send_header("Content-Length", str(length))

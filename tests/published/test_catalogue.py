@@ -7,6 +7,7 @@ import pytest
 from datamodels.errors import UsageError
 from datamodels.npy_file import header_bytes
 from datamodels.published.catalogue import GIB, find, published_files
+from datamodels.published.evaluation_rows import EvaluationRows
 from datamodels.published.selection import Rows, select
 from tests.conftest import ROOT
 
@@ -74,14 +75,18 @@ def test_a_selection_is_the_product_of_its_lists():
 
 
 def test_rows_are_inclusive_ranges():
-    assert Rows("0-2,5,6,evaluation").of(20, 4, "x") == [(0, 3), (5, 7), (16, 20)]
+    assert Rows("0-2,5,6,evaluation").of(20, EvaluationRows("last", 4), "x") == [
+        (0, 3),
+        (5, 7),
+        (16, 20),
+    ]
     for wrong in ("", "3-1", "a", "-1", "1-", "evaluations"):
         with pytest.raises(UsageError):
             Rows(wrong)
     with pytest.raises(UsageError, match="rows 0 to 19"):
-        Rows("20").of(20, 4, "x")
+        Rows("20").of(20, EvaluationRows("last", 4), "x")
     with pytest.raises(UsageError, match="held out"):
-        Rows("evaluation").of(4, 4, "x")
+        Rows("evaluation").of(4, EvaluationRows("last", 4), "x")
 
 
 def test_the_package_imports_nothing_heavy():

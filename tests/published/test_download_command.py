@@ -5,16 +5,19 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from datamodels.published.layout import journal_of
-from datamodels.published.partial_file import read_journal
+from datamodels.published.layout import journal_of, partial_of, record_of
+from datamodels.published.partial_file import complete_rows, read_journal
+from datamodels.read_only import read_note
 from tests.conftest import ROOT, assert_fails, requires
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
-from tests.published.s3_server import KEY_ID, SECRET, Refuse, Slow
+from tests.published.downloading import FILES, download
+from tests.published.s3_server import KEY_ID, SECRET, Before, Refuse, Slow
 from tests.published.small_disk import HAS_SMALL_DISKS, make_read_only, small_disk
 
 KINDS = "--download.kinds=masks,margins,datamodels"
@@ -102,6 +105,123 @@ def test_a_terminal_is_asked(proxy, objects, tmp_path, answer):
     assert bool(proxy.gets()) == (answer == "y")
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_terminal_is_asked_before_a_header_is_read(proxy, objects, tmp_path, answer):
+    """The objects are smaller than the catalogue says: which bytes rows are, is not known."""
+    ours, theirs = pty.openpty()
+    read_before = []
+    proxy.always = Before(lambda: read_before.append(not answered.is_set()))
+    answered = threading.Event()
+    words = ["--download.kinds=masks,margins", "--download.rows=0-9"]
+    process = start(tmp_path, *words, stdin=theirs)
+    said = b""
+    while b"[y/N]" not in said:
+        piece = os.read(process.stdout.fileno(), 4096)
+        assert piece, process.stderr.read()
+        said += piece
+    answered.set()
+    assert b"at most" in said
+    assert not proxy.gets()
+    os.write(ours, f"{answer}\n".encode())
+    process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert not any(read_before)
+    assert process.returncode == (0 if answer == "y" else 1)
+    assert bool(proxy.gets()) == (answer == "y")
+    if answer == "y":
+        assert len(read_journal(tmp_path / MASKS).ranges) == 128 + 10 * 300
+
+
+def test_what_another_finished_meanwhile_is_not_fetched_again(proxy, objects, tmp_path):
+    ours, theirs = pty.openpty()
+    process = start(tmp_path, "--download.kinds=margins,datamodels", stdin=theirs)
+    while b"[y/N]" not in (piece := os.read(process.stdout.fileno(), 4096)):
+        assert piece, process.stderr.read()
+    download(tmp_path, FILES[1:2])
+    proxy.requests.clear()
+    os.write(ours, b"y\n")
+    _, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, err
+    assert {request.key for request in proxy.gets()} == {WEIGHTS}
+    assert (tmp_path / WEIGHTS).read_bytes() == objects[WEIGHTS]
+
+
+def test_without_standard_input_it_is_as_without_a_terminal(proxy, tmp_path):
+    command = (
+        f"{sys.executable} -m datamodels.published download {KINDS} --download.root={tmp_path}"
+    )
+    result = subprocess.run(f"{command} <&-", shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert_fails(result, 2, "--yes")
+
+
+def test_a_file_without_a_checksum_within_is_as_long_as_it_should_be(
+    proxy, objects, tmp_path, call
+):
+    words = [f"--download.root={tmp_path}", "--download.kinds=datamodels", "--yes"]
+    assert call("published.download", *words).returncode == 0
+    for record in (True, False):
+        (tmp_path / WEIGHTS).write_bytes(objects[WEIGHTS][:-100])
+        if not record:
+            record_of(tmp_path / WEIGHTS).unlink()
+        result = call("published.download", *words)
+        assert_fails(result, 1, "it is damaged. Remove it and download it again")
+    proxy.requests.clear()
+    (tmp_path / WEIGHTS).write_bytes(objects[WEIGHTS])
+    assert call("published.download", *words).returncode == 0
+    assert [request.method for request in proxy.requests] == ["HEAD"]
+    proxy.heads = Refuse(403)  # it came in another way: nothing tells that it is wrong
+    assert call("published.download", *words).returncode == 0
+
+
+def test_a_busy_server_is_asked_as_often_as_is_said(proxy, tmp_path, call, monkeypatch):
+    monkeypatch.setattr("datamodels.published.retries.pause_after", lambda _: 0)
+    words = [f"--download.root={tmp_path}", "--download.kinds=masks", "--download.rows=0-9",
+             "--yes"]  # fmt: skip
+    for retries in (2, 3):
+        proxy.head_faults.clear()
+        proxy.faults.clear()
+        proxy.head_faults.extend([Refuse(503, "SlowDown")] * 3)
+        proxy.faults.extend([Refuse(503, "SlowDown")] * 3)  # of the read that planning takes
+        result = call("published.download", *words, f"--download.retries={retries}")
+        assert result.returncode == int(retries == 2), result.stderr
+
+
+NO_LINKS = """
+import os
+def refuse(*_, **__):
+    raise PermissionError(1, "Operation not permitted")
+os.symlink = refuse
+"""
+
+
+def test_a_disk_without_links_is_good_enough(proxy, objects, tmp_path, run):
+    (tmp_path / "sitecustomize.py").write_text(NO_LINKS)
+    paths = {"env": {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}}
+    result = run("published download", "--download.root=here", KINDS, "--yes", **paths)
+    assert result.returncode == 0, result.stderr
+    assert "warning: no view can be made" in result.stderr
+    assert "datamodels.published.load" in result.stderr
+    for key, content in objects.items():
+        assert (tmp_path / "here" / key).read_bytes() == content
+    assert_fails(run("published view", "here", **paths), 1, "datamodels.published.load")
+    assert not list((tmp_path / "here/cifar").glob("*50pct*"))
+
+
+def test_evaluation_rows_are_those_that_are_said(proxy, tmp_path, call):
+    words = [f"--download.root={tmp_path}", "--download.kinds=margins", "--yes",
+             "--download.rows=evaluation"]  # fmt: skip
+    told = ["--download.evaluation=first", "--download.n_evaluation=200"]
+    assert call("published.download", *words, *told).returncode == 0
+    note = read_note(tmp_path / "cifar/50pct")
+    assert note.evaluation == range(200)
+    assert complete_rows(partial_of(tmp_path / MARGINS)).nonzero()[0].tolist() == [*range(200)]
+    again = call("published.download", *words)  # as the view was told
+    assert "nothing is missing" in again.stdout
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
@@ -145,6 +265,9 @@ def test_two_downloads_of_one_file_do_not_meet(proxy, objects, tmp_path, said_no
     [
         ({"AWS_ENDPOINT_URL": "http://user:word@127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
         ({"AWS_ENDPOINT_URL": "nowhere"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ENDPOINT_URL": "http://user:word@127.0.0.1:x1"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_ENDPOINT_URL": "http://user:word@[::1"}, "AWS_ENDPOINT_URL is no URL"),
+        ({"AWS_DEFAULT_REGION": "us east"}, "AWS_DEFAULT_REGION"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
         ({"AWS_PROFILE": "nobody"}, "ProfileNotFound"),
     ],
@@ -177,6 +300,15 @@ def test_what_is_reported_missing_is_passed_over(proxy, tmp_path, said_nothing_s
     assert_fails(alone, 1, "as reported", "error: nothing was fetched")
     assert_fails(said_nothing_secret(*words, "--download.splits=train"), 1, "there is no s3://")
     assert not (tmp_path / "here").exists()
+
+
+def test_a_refusal_confirms_no_report(proxy, tmp_path, call):
+    proxy.heads_of = {"cifar/datamodels/train_10pct.pt": Refuse(403)}
+    words = [f"--download.root={tmp_path}", "--download.kinds=datamodels", "--yes"]
+    alone = call("published.download", *words, "--download.splits=train", "--download.alpha=0.1")
+    assert_fails(alone, 1, "is refused (403), which is also what an absent file looks like")
+    assert "not there" not in alone.stdout + alone.stderr
+    assert "as reported" not in alone.stdout + alone.stderr
 
 
 def test_what_is_missing_keeps_nothing_else_from_coming(proxy, objects, tmp_path, run):
@@ -228,6 +360,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
         ),
         (["--download.kinds=masks", "--download.rows=10300"], "rows 0 to 10299"),
         (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
+        (["--download.kinds=masks", "--download.evaluation=end"], "last, first"),
+        (["--download.kinds=masks", "--download.n_evaluation=0"], "at least 1"),
         (["--download.kind=masks"], "did you mean --download.kinds"),
     ],
 )

@@ -344,7 +344,7 @@ def test_without_pillow_the_error_has_the_line_to_type(
 ) -> None:
     train = FMoWDataset(with_images).get_subset("train")
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'datamodels\[analysis\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'datamodels\[published\]'"):
         train[0]
 
 

@@ -12,6 +12,7 @@ from datamodels.published.partial_file import read_journal
 from tests.conftest import assert_fails
 from tests.published.conftest import MARGINS, MASKS, WEIGHTS
 from tests.published.downloading import FILES, download
+from tests.published.s3_server import Refuse
 
 
 @pytest.fixture
@@ -60,6 +61,38 @@ def test_the_list_is_compared_with_the_bucket(run, proxy, objects):
     assert missing.returncode == 0
     assert "not there, as reported" in missing.stdout
     assert not proxy.gets()
+
+
+def test_one_refusal_hides_nothing_of_the_rest(call, proxy):
+    proxy.heads_of = {MASKS: Refuse(403)}
+    words = ["--check", "--list.dataset=cifar", "--list.alpha=0.5"]
+    result = call("published.listing", *words)
+    assert_fails(result, 1, "refused (403), which is also what an absent file looks like: " + MASKS)
+    (line,) = (line for line in result.stdout.splitlines() if " masks " in line)
+    assert "refused: 403" in line
+    assert "NOT THERE" in result.stdout
+    rows = json.loads(call("published.listing", "--json", *words).stdout)
+    assert [row["key"] for row in rows if row["refused"]] == [MASKS]
+
+
+def test_where_all_is_refused_nothing_is_confirmed(call, proxy):
+    proxy.heads = Refuse(403)
+    for words in (["--list.dataset=fmow"], ["--list.kinds=datamodels", "--list.splits=train",
+                                            "--list.alpha=0.1"]):  # fmt: skip
+        result = call("published.listing", "--check", *words)
+        assert_fails(result, 1, "is refused (403)")
+        assert "refused: 403" in result.stdout
+        assert "as reported" not in result.stdout
+
+
+def test_a_busy_server_is_asked_as_often_as_is_said(call, proxy, monkeypatch):
+    monkeypatch.setattr("datamodels.published.retries.pause_after", lambda _: 0)
+    words = ["--check", "--list.dataset=cifar", "--list.alpha=0.5", "--list.kinds=masks"]
+    for retries, status in ((2, "SlowDown"), (3, "not as listed")):
+        proxy.head_faults.extend([Refuse(503, "SlowDown")] * 3)
+        result = call("published.listing", *words, f"--list.retries={retries}")
+        assert_fails(result, 1, "503" if retries == 2 else status)
+    assert_fails(call("published.listing", *words, "--list.retries=-1"), 2, "write 0 or more")
 
 
 def test_downloads_are_good(downloaded, run):
@@ -136,6 +169,14 @@ def test_a_record_is_of_use_before_it_has_its_name(downloaded, run):
     assert "the same command tidies up" in result.stdout
     damage(downloaded / MARGINS, 128 + 40 * 700)
     assert_fails(run("published check", "."), 1, "other bytes than were downloaded")
+
+
+def test_what_a_killed_download_left_is_remarked_on(downloaded, call):
+    left = (downloaded / MASKS).with_name(".train_masks_50pct.npy.partial.0123abcd.partial.jsonl")
+    left.touch()
+    result = call("published.check", downloaded)
+    assert result.returncode == 0
+    assert f"note: {left} was left by a process that was killed" in result.stdout
 
 
 def test_a_file_that_cannot_be_read_is_no_reason_to_look_at_no_other(downloaded, run):

@@ -9,6 +9,7 @@ import pytest
 from datamodels import published
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.published import mask_scales
+from datamodels.published.evaluation_rows import EvaluationRows
 from datamodels.published.loading import load, rows_of_part
 from tests.published.on_disk import (
     LAST,
@@ -54,7 +55,8 @@ def test_the_parts_are_maps_and_make_up_the_whole(root):
 @pytest.mark.parametrize("end", ["first", "last"])
 @pytest.mark.parametrize("n_evaluation", [1, 60, 359])
 def test_no_row_is_in_both_parts_and_none_in_neither(end, n_evaluation):
-    fit, held_out = (rows_of_part(N, part, end, n_evaluation) for part in ("fit", "evaluation"))
+    rows = EvaluationRows(end, n_evaluation)
+    fit, held_out = (rows_of_part(N, part, rows) for part in ("fit", "evaluation"))
     both = sorted([*range(N)[fit], *range(N)[held_out]])
     assert both == list(range(N))
     assert len(range(N)[held_out]) == n_evaluation

@@ -1,5 +1,7 @@
 """Margins from logits against the plain formulas, however the logits are blocked."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,6 +61,33 @@ def test_nothing_overflows_and_infinite_logits_stay_where_they_are(kind):
     assert margins[0, 0] == np.inf
     assert np.isnan(margins[0, 1])
     assert margins[0, 2] == -np.inf
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["largest", "logsumexp"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_extremes_are_those_of_the_formula(kind, dtype):
+    values = [0, 1, 6e4, -6e4, np.inf, -np.inf, np.nan]
+    logits = np.array(list(itertools.product(values, repeat=3)), dtype)[None]
+    labels = np.zeros(logits.shape[1], int)
+    with np.errstate(all="ignore"):
+        exact = slowly(logits, labels, kind)
+    margins = margins_from_logits(logits, labels, kind)
+    np.testing.assert_allclose(margins, exact, rtol=1e-3, atol=0.01)  # 6e4 in float32
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_margin_that_out_cannot_hold_is_refused_and_an_infinite_one_kept(monkeypatch):
+    monkeypatch.setattr(module, "_VALUES_PER_BLOCK", 3)
+    logits = np.zeros((2, 3, 2), np.float16)
+    logits[0, 0] = [np.inf, 0]
+    logits[1, 2] = [6e4, -6e4]
+    out = np.zeros((2, 3), np.float16)
+    with pytest.raises(InputError, match=r"model 1 for example 2 is 120\d\d\d.*float32"):
+        margins_from_logits(logits, [0, 0, 0], out=out)
+    assert out[0, 0] == np.inf
+    assert margins_from_logits(logits, [0, 0, 0])[1, 2] == np.float32(logits[1, 2, 0]) * 2
+    assert margins_from_logits(np.array([[[1e300, 0]]]), [0]) == np.inf  # past float32
 
 
 def test_maps_are_read_and_written_in_place(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from datamodels.published.partial_file import (
     remove_leftovers,
 )
 from tests.published.conftest import npy
+from tests.published.killing import kills_at_each_step
 
 ARRAY = np.arange(60, dtype="f4").reshape(12, 5) + 1
 RAW = npy(ARRAY)
@@ -199,3 +201,46 @@ def test_a_kill_at_any_step_of_finishing_leaves_what_can_be_put_in_order(
     assert final.read_bytes() == RAW
     assert set(final.parent.iterdir()) == {final, record_of(final)}
     assert read_record(final).source == SOURCE
+
+
+def test_a_kill_at_any_step_of_beginning_leaves_nothing_behind(tmp_path):
+    final = tmp_path / "a" / "key.npy"
+    for step in kills_at_each_step(
+        lambda: begin(tmp_path), lambda: shutil.rmtree(final.parent, ignore_errors=True)
+    ):
+        remove_leftovers(final)
+        journal = journal_of(final).exists()
+        with PartialFile(final) if journal else begin(tmp_path) as file:
+            write(file, 0, len(RAW))
+            file.finish()
+        assert set(final.parent.iterdir()) == {final, record_of(final)}, step
+        assert final.read_bytes() == RAW
+    assert step > 5
+    assert journal
+
+
+def test_a_file_under_way_is_not_put_in_order_by_others(tmp_path, monkeypatch):
+    """As a second download plans just when the first one's file has both of its names."""
+    with begin(tmp_path) as file:
+        write(file, 0, len(RAW))
+        links = os.link
+
+        def link_and_plan(*names):
+            links(*names)
+            remove_leftovers(file.final)
+            assert partial_of(file.final).exists()
+
+        monkeypatch.setattr(os, "link", link_and_plan)
+        file.finish()
+    assert set(file.final.parent.iterdir()) == {file.final, record_of(file.final)}
+
+
+def test_names_of_files_that_others_begin_are_not_taken_for_leftovers(tmp_path):
+    neighbour = tmp_path / "a" / "key.npy.npy"
+    begin(tmp_path).close()
+    other = neighbour.with_name(".key.npy.npy.partial.0123abcd.partial.jsonl")
+    other.touch()
+    remove_leftovers(tmp_path / "a" / "key.npy")
+    assert other.exists()
+    remove_leftovers(neighbour)
+    assert not other.exists()

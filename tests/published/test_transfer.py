@@ -9,13 +9,20 @@ import pytest
 
 from datamodels.errors import DatamodelsError, InputError
 from datamodels.npy_file import open_map
+from datamodels.published.evaluation_rows import ASSUMED
 from datamodels.published.layout import journal_of, partial_of
-from datamodels.published.partial_file import PartialFile, complete_rows, read_journal
+from datamodels.published.partial_file import (
+    PartialFile,
+    complete_rows,
+    read_journal,
+    read_record,
+)
 from datamodels.published.retries import persistently
 from datamodels.published.s3_errors import (
     AccessError,
     ChangedObjectError,
     CredentialsError,
+    S3Error,
     TemporaryError,
 )
 from datamodels.published.selection import Rows
@@ -23,7 +30,7 @@ from datamodels.published.transfer import Transfer
 from tests.conftest import requires
 from tests.published.conftest import MARGINS, MASKS, N_TRAIN, WEIGHTS, npy
 from tests.published.downloading import CHUNK, FILES, download, planned, the_bucket
-from tests.published.s3_server import Before, Cut, Refuse, Short, Slow, Without
+from tests.published.s3_server import Before, Cut, Lacking, Refuse, Short, Slow, Without
 from tests.published.small_disk import HAS_SMALL_DISKS, small_disk
 
 
@@ -54,6 +61,27 @@ def test_files_are_the_objects_whatever_the_pieces(proxy, objects, tmp_path, wor
     assert_whole(tmp_path, objects)
     assert transfer.received == proxy.transferred == sum(map(len, objects.values()))
     assert transfer.kept == transfer.received
+
+
+def test_what_comes_of_a_large_request_is_written_as_it_comes(
+    proxy, objects, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("datamodels.published.transfer._HELD", 300_000)
+    download(tmp_path, FILES[:1], workers=1, chunk=2**32)
+    assert len(proxy.gets()) == 2  # one is of the header
+    lengths = [part.stop - part.start for part in read_record(tmp_path / MASKS).written]
+    assert max(lengths) < 300_000 + 256 * 1024  # and what is read at a time
+    assert len(lengths) > 5
+    assert_whole(tmp_path, objects, [MASKS])
+
+
+def test_a_file_that_another_download_finished_stops_nothing_else(proxy, objects, tmp_path):
+    plan = planned(tmp_path)
+    download(tmp_path, FILES[:1])
+    proxy.requests.clear()
+    Transfer(the_bucket(), plan, workers=2, chunk=CHUNK, retries=1).run(lambda _: None)
+    assert_whole(tmp_path, objects)
+    assert MASKS not in {request.key for request in proxy.gets()}
 
 
 def test_nothing_is_asked_about_what_is_there(proxy, tmp_path):
@@ -192,7 +220,7 @@ def test_an_object_that_is_not_as_long_as_its_header_says_is_refused(proxy, obje
 
 @pytest.mark.parametrize("rows", ["0", "5-9,17", "evaluation", "0-10299"])
 def test_rows_cost_their_own_bytes(proxy, objects, tmp_path, rows):
-    wanted = Rows(rows).of(10_300, 10_000, "x")
+    wanted = Rows(rows).of(10_300, ASSUMED, "x")
     n_rows = sum(b - a for a, b in wanted)
     plan = planned(tmp_path, FILES[:1], rows)
     asked = 128 + n_rows * N_TRAIN
@@ -224,13 +252,25 @@ def test_rows_add_up_to_the_file(proxy, objects, tmp_path):
         (Refuse(403, "InvalidAccessKeyId"), CredentialsError),
         (Refuse(400, "ExpiredToken"), CredentialsError),
         (Refuse(412, "PreconditionFailed"), ChangedObjectError),
+        (Refuse(416, "InvalidRange"), ChangedObjectError),
         (Refuse(503, "SlowDown"), TemporaryError),
-        (Refuse(400, "Strange"), DatamodelsError),
+        (Refuse(400, "Strange"), S3Error),
     ],
 )
 def test_refusals_are_told_apart(proxy, tmp_path, refusal, error):
     proxy.always = refusal
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
+        download(tmp_path, FILES[2:])
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_an_answer_without_an_etag_is_refused(proxy, tmp_path, method):
+    if method == "HEAD":
+        proxy.heads = Lacking("ETag")
+    else:
+        proxy.always = Lacking("ETag")
+    with pytest.raises(S3Error, match="no ETag"):
         download(tmp_path, FILES[2:])
 
 

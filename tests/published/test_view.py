@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from datamodels.errors import ExistsError, InputError, MissingFileError, ReadOnlyError, UsageError
+from datamodels.published import view as view_module
 from datamodels.published.links import follow_name
 from datamodels.published.view import open_view, refresh_views
 from datamodels.regression.dataset import RegressionDataset
@@ -16,6 +18,7 @@ from datamodels.training import merge_stores, status_of, verify_store
 from datamodels.training.spec import Field, Spec
 from datamodels.training.store import Store
 from tests.conftest import assert_fails
+from tests.published.killing import kills_at_each_step
 from tests.published.on_disk import (
     LAST,
     N_EVALUATION,
@@ -99,6 +102,25 @@ def test_links_follow_a_file_that_gets_its_name_while_others_still_come(sparse):
     follow_name(sparse / "cifar" / "data" / "other.npy")
 
 
+def test_a_file_that_gets_its_name_during_a_refresh_is_led_to_after_it(sparse, monkeypatch):
+    def finish():
+        follow_name(put_rows(sparse, MASKS, "masks", (100, N_FIT)))
+
+    thread = threading.Thread(target=finish)
+    choose = view_module._choose
+
+    def choose_while_it_finishes(present):
+        thread.start()
+        thread.join(0.3)  # it waits for the refresh
+        return choose(present)
+
+    monkeypatch.setattr(view_module, "_choose", choose_while_it_finishes)
+    refresh_views(sparse)
+    thread.join()
+    store = Store.open(sparse / "cifar" / "50pct")
+    np.testing.assert_array_equal(store["masks"], MASKS)
+
+
 def test_a_refresh_that_finds_nothing_new_writes_nothing(whole):
     store = open_view(whole)
     before = {p.name: p.lstat().st_mtime_ns for p in [*store.path.iterdir(), store.path]}
@@ -166,6 +188,29 @@ def test_what_differs_from_the_catalogue_is_a_remark(whole):
     assert "(360, 40)" in remark
     assert "(310000, 50000)" in remark
     assert "test_margins_50pct.npy" in remark
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["made", "brought up to date"])
+def test_a_kill_at_any_step_leaves_what_a_refresh_puts_in_order(sparse, first):
+    expected = {"_completed.npy", "_read_only.json", "_spec.json", "margins.npy", "masks.npy"}
+
+    def before():
+        shutil.rmtree(sparse / "cifar")
+        shutil.copytree(sparse.parent / "kept", sparse / "cifar")
+        if not first:
+            open_view(sparse)
+            put_rows(sparse, MASKS, "masks", (100, N_FIT))  # whole: its link is to be another
+
+    shutil.copytree(sparse / "cifar", sparse.parent / "kept")
+    for step in kills_at_each_step(lambda: open_view(sparse, n_evaluation=60), before):
+        store = open_view(sparse, n_evaluation=60)
+        assert {path.name for path in store.path.iterdir()} == expected, step
+        assert {path.name for path in store.path.parent.iterdir()} == {
+            "50pct", "data", "datamodels"
+        }, step  # fmt: skip
+        np.testing.assert_array_equal(store["masks"][LAST], MASKS[LAST])
+        assert store.completed.sum() == 100 + N_EVALUATION + (0 if first else 20)
+    assert step > 5
 
 
 def test_nothing_but_a_view_is_ever_replaced(whole):

@@ -39,7 +39,10 @@ def linear_world(proxy):
 def scored(run, weights: str, *options: str) -> float:
     lds = run("evaluation.lds", f"--lds.datamodels={weights}", "--lds.store=pub/cifar/50pct",
               "--lds.resamples=20", *options)  # fmt: skip
-    assert (lds.returncode, lds.stderr) == (0, "")
+    assert lds.returncode == 0, lds.stderr
+    is_published = weights.startswith("pub")  # nothing says which rows it was fitted to
+    assert ("rows 400-10399" in lds.stderr) == is_published
+    assert lds.stderr.count("\n") == int(is_published)
     assert "on 10,000 models, 4 targets" in lds.stdout
     return float(lds.stdout.split()[1])
 

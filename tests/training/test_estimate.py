@@ -230,6 +230,13 @@ def test_the_memory_of_gpus_is_what_they_hold_beyond_before(figures, tmp_path):
     assert found["gpu_total_bytes"] == [8000 * 2**20] * 2
 
 
+def test_only_gpus_that_workers_use_are_told_of(estimate):
+    for count, said in ((2, "2 workers at once on 2 GPUs,"), (1, "1 worker at once on 1 GPU,")):
+        result = estimate(f"--estimate.workers={count}", env={"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+        assert result.returncode == 0, result.stderr
+        assert said in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "needles"),
     [

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodels.analysis.image_values import value_range
 from datamodels.analysis.reporting.content import Int32s, SpriteSheets
-from datamodels.analysis.value_range import value_range
 from datamodels.errors import InputError, UsageError
 from datamodels.optional import import_optional
 

@@ -97,6 +97,7 @@ def time_rows(
     """
     gpus = visible_gpus()
     workers = config.workers or default_workers(gpus, config.workers_per_gpu)
+    gpus = gpus[:workers]  # no worker has the others
     batch = config.batch or 1
     if len(rows) < 2 * workers * batch:
         raise UsageError(
