@@ -2,13 +2,14 @@
 
     python -m benchmarks.analysis_scale [FOLDER] [EXAMPLES TARGETS MODELS]
 
-Made-up datamodels in FOLDER (``analysis_scale`` by default, 5 GB): examples and targets are of 100
+Made-up datamodels in FOLDER (``analysis_scale`` by default, 9 GB): examples and targets are of 100
 kinds, and most weights are between examples and targets of one kind. The store holds 2,000 models
 for scores; each command runs in a process of its own, from start to end.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from datamodels.training import Spec, Store, subset_masks
 SIZES = (50_000, 10_000, 2_000)  # training examples, targets, models
 KINDS, NONZERO, OWN_KIND = 100, 100, 0.7  # OWN_KIND: share of weights on examples of the same kind
 BLOCK = 500
+CURVE_TARGETS = 100  # of the learning curve
 
 
 def main() -> None:
@@ -52,7 +54,28 @@ def main() -> None:
     page = fresh(folder / "report.html")
     measure("analysis.report", f"--report.datamodels={fit}", f"--report.store={store}", *pictures,
             f"--report.clusters={clusters}", f"--report.out={page}")  # fmt: skip
+    measure_commands_of_rows(folder, n_targets)
     print(f"the report is of {page.stat().st_size / 2**20:.1f} MiB")
+
+
+def measure_commands_of_rows(folder: Path, n_targets: int) -> None:
+    """Those that read what models were trained on, or prepare retrainings. The learning curve is
+    the last, as its two tables of pairs take 20 GB at full size."""
+    fit, store = folder / "datamodels.pt", folder / "store"
+    measure("evaluation.linear_share", f"--share.store={store}", f"--share.datamodels={fit}")
+    measure("evaluation.support", f"--support.datamodels={fit}", f"--support.store={store}",
+            f"--support.targets=0-{n_targets - 2}")  # fmt: skip
+    removed = folder / "removed"
+    shutil.rmtree(removed, ignore_errors=True)
+    measure("evaluation.counterfactuals", f"--counterfactuals.datamodels={fit}",
+            f"--counterfactuals.store={store}", f"--counterfactuals.out={removed}")  # fmt: skip
+    measure("analysis.influence", f"--influence.data_path={store}",
+            f"--influence.out={fresh(folder / 'influence.npz')}")  # fmt: skip
+    curve = folder / "curve"
+    shutil.rmtree(curve, ignore_errors=True)
+    measure("evaluation.learning_curve", f"--curve.data_path={store}", f"--curve.out={curve}",
+            f"--curve.target_end_ind={min(CURVE_TARGETS, n_targets)}", "--curve.k=20",
+            "--curve.eps=0.1")  # fmt: skip
 
 
 def make(folder: Path, n_train: int, n_targets: int, n_models: int) -> None:
@@ -110,7 +133,7 @@ def measure(command: str, *options: str) -> None:
     seconds = time.monotonic() - began
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}: {json.dumps(words)}")
-    print(f"  {command:24}{seconds:8.1f} s  {used.ru_maxrss / 2**20:6.2f} GiB", flush=True)
+    print(f"  {command:28}{seconds:8.1f} s  {used.ru_maxrss / 2**20:6.2f} GiB", flush=True)
 
 
 if __name__ == "__main__":

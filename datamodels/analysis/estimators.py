@@ -52,7 +52,8 @@ class Estimates:
         standard_error: likewise; NaN for such an example, and where rows do not suffice.
         bias: (n_targets,) such that ``mask @ weight + bias`` averages to the mean output.
         lam: (n_targets,) of ridge; zeros for the difference of means.
-        n_models: rows that were used.
+        n_models: rows that were used, which are to be independent: one a mask, with the mean
+            outputs of its trainings.
     """
 
     weight: NDArray[np.float32]

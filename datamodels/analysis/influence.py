@@ -11,6 +11,8 @@ from datamodels.cli.catalogue import INFLUENCE
 from datamodels.cli.progress import ProgressLine
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.averaged_source import AveragedSource
+from datamodels.evaluation.repeats import find_repeats, read_mask_id
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.blocks import Int64s
 from datamodels.regression.dataset import RegressionDataset
@@ -40,11 +42,16 @@ def _estimate(values: Values) -> None:
     targets = target_range(
         options["target_start_ind"], options["target_end_ind"], source, options["data_path"]
     )
-    moments = _read_moments(options, source, targets)
+    positions = _positions(options, source)
+    averaged = _averaged(options, source, positions)
+    if averaged is None:
+        moments = _read_moments(options, source, positions, targets)
+    else:
+        moments = _read_moments(options, averaged, np.arange(averaged.n_rows), targets)
     with_ridge = options["estimator"] == "ridge"
     estimates = ridge(moments, options["lam"]) if with_ridge else difference_of_means(moments)
     _save(estimates, out)
-    print(_summary(estimates, options["estimator"], time.monotonic() - began))
+    print(_summary(estimates, options["estimator"], len(positions), time.monotonic() - began))
     print(f"wrote {out}")
 
 
@@ -65,7 +72,25 @@ def _check_options(options: Values, out: Path) -> None:
     check_new_file(out)
 
 
-def _read_moments(options: Values, source: RowSource, targets: slice) -> Moments:
+def _averaged(options: Values, source: RowSource, positions: Int64s) -> AveragedSource | None:
+    """A row a mask, where some masks were trained on more than once: rows of one mask are no
+    independent ones. None where all masks differ, for all that is known."""
+    name = options["mask_id"]
+    if not isinstance(source, RegressionDataset):
+        if name is not None:
+            raise UsageError(
+                f"influence.mask_id={name}: {options['data_path']} is a .beton file, which holds "
+                "no such array; give the store's folder as data_path"
+            )
+        return None
+    ids = read_mask_id(options["data_path"], source, name)
+    if ids is None:
+        return None
+    repeats = find_repeats(ids[positions], len(positions))
+    return None if repeats.are_all_alone else AveragedSource(source, positions, repeats)
+
+
+def _read_moments(options: Values, source: RowSource, positions: Int64s, targets: slice) -> Moments:
     table = options["estimator"] == "ridge"
     p, t = source.n_features, targets.stop - targets.start
     needed = _BYTES * p * t + (ridge_bytes(p) if table else 0)
@@ -79,7 +104,7 @@ def _read_moments(options: Values, source: RowSource, targets: slice) -> Moments
     with ProgressLine() as progress:
         (moments,) = Collector(
             source,
-            _positions(options, source),
+            positions,
             targets=targets,
             table=table,
             block_bytes=block_bytes_beside(budget - needed),
@@ -115,17 +140,21 @@ def _save(estimates: Estimates, out: Path) -> None:
         np.savez(file, **arrays, n_models=np.array(estimates.n_models))
 
 
-def _summary(estimates: Estimates, name: str, seconds: float) -> str:
+def _summary(estimates: Estimates, name: str, n_trainings: int, seconds: float) -> str:
+    """The table for people; the last use of ``estimates``, whose standard errors it reorders."""
     n_train, n_targets = estimates.weight.shape
-    lines = [f"{name}: {n_targets} targets, {n_train} examples, {estimates.n_models} models"]
+    on = f"{estimates.n_models} models"
+    if n_trainings > estimates.n_models:
+        on = f"{estimates.n_models} masks (mean outputs of {n_trainings} trainings)"
+    lines = [f"{name}: {n_targets} targets, {n_train} examples, {on}"]
     if name == "ridge":
         low, middle, high = np.quantile(estimates.lam, [0, 0.5, 1])
         lines.append(f"  lambda          {middle:.3g} in the median, {low:.3g} to {high:.3g}")
-    lines.append(f"  standard error  {np.nanmedian(estimates.standard_error):.3g} in the median")
-    lines.append(
-        f"  beyond 4 of its standard errors  {_share_beyond(estimates, 4):.2%} of weights (0.006% "
-        "by chance)"
-    )
+    beyond = _share_beyond(estimates, 4)
+    # In place, as they are written by now: a copy is not in the memory that is allowed for.
+    middle = np.nanmedian(estimates.standard_error.reshape(-1), overwrite_input=True)
+    lines.append(f"  standard error  {middle:.3g} in the median")
+    lines.append(f"  beyond 4 of its standard errors  {beyond:.2%} of weights (0.006% by chance)")
     lines.append(f"  seconds         {seconds:.1f}")
     return "\n".join(lines)
 

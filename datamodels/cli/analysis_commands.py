@@ -167,6 +167,12 @@ INFLUENCE = Command(
                     "rows to use, e.g. 0-9999, or evaluation of a view (default: all complete "
                     "rows, but those that a view holds out for evaluation)",
                 ),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask, whose outputs are "
+                    "averaged (default: mask_id, if the store has it)",
+                ),
                 Option("estimator", "str", "difference (of means) or ridge", default="difference"),
                 Option("lam", "float", "lambda of ridge, without a unit (default: by GCV)"),
                 Option("target_start_ind", "int", "first target", default=0),

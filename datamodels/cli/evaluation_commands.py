@@ -111,6 +111,12 @@ SUPPORT = Command(
                 Option("store", "path", "store they were fitted on (default: that of the fit)"),
                 Option("x_name", "str", "array of masks (default: the fit's, or masks)"),
                 Option("y_name", "str", "array of outputs (default: the fit's, or margins)"),
+                Option(
+                    "mask_id",
+                    "str",
+                    "integer array: rows of one id are trainings of one mask; residuals are of "
+                    "masks that were not fitted (default: mask_id, if the store has it)",
+                ),
                 Option("targets", "str", "targets of the datamodels, e.g. 0-9,200 (default: all)"),
                 Option(
                     "alpha",

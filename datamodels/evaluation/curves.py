@@ -220,7 +220,8 @@ def measure_learning_curve(
     rows = rows or split_rows(source)
     sizes = checked_sizes(sizes, len(rows.learnt))
     targets = slice(*targets.indices(source.n_targets))
-    plan = plan_prefixes(config, source, sizes[-1], targets.stop - targets.start)
+    n_targets = targets.stop - targets.start
+    plan = plan_prefixes(config, source, sizes[-1], n_targets, len(rows.held_out))
     fits = PrefixFits(source, rows.learnt, rows.names, targets, plan, seed, progress)
     judge = _Judge(source, rows, targets, correlation, n_resamples, seed)
     journal = journal or NoJournal()

@@ -42,6 +42,7 @@ def smallest_supports(
     share: float = 1.0,
     margin: ArrayLike = 0.0,
     candidates: NDArray[np.bool_] | None = None,
+    targets: NDArray[np.int64] | None = None,
 ) -> DataSupport:
     """The fewest examples whose removal brings the expected output to ``-margin`` or below.
 
@@ -59,31 +60,33 @@ def smallest_supports(
     by alpha sum_R w: a model would have held only that part of R.
 
     Args:
-        weight: (n_train, n_targets).
+        weight: (n_train, n_targets), or more columns than these.
         before: (n_targets,) expected output with nothing removed.
         share: above 0, at most 1.
         margin: (n_targets,) or a number, at least 0: a margin of safety, in units of the output.
         candidates: (n_train,), examples that may be removed; all of them by default.
+        targets: (n_targets,) columns of ``weight``; all of them by default.
 
     Raises:
         InputError: shapes that do not fit, or a number that is not finite. UsageError: ``share``
             or ``margin`` out of range.
     """
-    n_train, n_targets = weight.shape
+    columns = np.arange(weight.shape[1]) if targets is None else targets
+    n_train, n_targets = len(weight), len(columns)
     start = np.asarray(before, np.float64)
     margins = np.broadcast_to(np.asarray(margin, np.float64), (n_targets,))
     usable = np.ones(n_train, bool) if candidates is None else candidates
     if start.shape != (n_targets,) or usable.shape != (n_train,) or not np.isfinite(start).all():
         raise InputError(
             f"outputs {start.shape} and candidates {usable.shape} do not fit the weights "
-            f"{weight.shape}, or are not finite"
+            f"{(n_train, n_targets)}, or are not finite"
         )
     if not 0 < share <= 1 or not (margins >= 0).all() or not np.isfinite(margins).all():
         raise UsageError(f"share={share} must be in (0, 1], and margins 0 or more")
     size, after = np.zeros(n_targets, np.int64), np.empty(n_targets)
     found = np.zeros(n_targets, bool)
     for first in range(0, n_targets, _TARGETS_PER_BLOCK):
-        block = np.ascontiguousarray(weight[:, first : first + _TARGETS_PER_BLOCK].T)
+        block = np.ascontiguousarray(weight[:, columns[first : first + _TARGETS_PER_BLOCK]].T)
         for t, weights in enumerate(block, first):
             positive = np.sort(weights[usable & (weights > 0)].astype(np.float64))[::-1]
             outputs = start[t] - share * np.concatenate([[0.0], np.cumsum(positive)])

@@ -23,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.prefix_errors import draw_errors
 from datamodels.regression.blocks import Float64s
-from datamodels.streams import stream_words
 
 _GRID = 2_000  # values of the one parameter that is searched
+_STEP = 1e-4  # of that parameter, relative, for derivatives
+_DRAWS = 400  # of errors, where there are no bootstrap samples
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,12 @@ class Fitted:
         basis = np.stack([self.law.basis(n, shape) for shape in self.shapes])  # (r, k, m)
         values: Float64s = np.einsum("rk,rkm->rm", self.coefficients, basis)
         return values
+
+    def jacobian(self, n: Float64s) -> Float64s:
+        """How the values at ``n`` (m,) of the first curve change with its parameters (m, k + 1)."""
+        shape, step = self.shapes[0], _STEP * self.shapes[0]
+        ends = [self.coefficients[0] @ self.law.basis(n, shape + d) for d in (-step, step)]
+        return np.vstack([self.law.basis(n, shape), (ends[1] - ends[0]) / (2 * step)]).T
 
     @property
     def limits(self) -> Float64s:
@@ -198,9 +206,9 @@ def extrapolate(
 
     Two sources of error make up the interval. Which models were held out: ``resampled`` are the
     curves of bootstrap samples of them, moved to the measured mean. Which models were learnt from:
-    it shows in the residuals of the fit, which are drawn anew for each of those curves with random
-    signs, enlarged by (m / (m - parameters))^(1/2). That the law itself is wrong far beyond the
-    data is in neither.
+    each of those curves gets errors as nested prefixes have them, of a size that the residuals of
+    the fit tell, see ``prefix_errors``. On simulated nested prefixes, intervals of 90% held the
+    truth in 95% to 99% of cases. That the law itself is wrong beyond the data is in neither.
 
     Args:
         n: numbers of models (m,), ascending.
@@ -208,7 +216,7 @@ def extrapolate(
         resampled: the same of bootstrap samples (r, m); r = 0 leaves only the residuals.
         law: ``"saturating"`` or ``"power"``.
         level: coverage of the intervals.
-        seed: of the residuals.
+        seed: of the errors.
 
     Raises:
         UsageError: no such law. InputError: fewer points than a law's parameters plus one.
@@ -224,10 +232,10 @@ def extrapolate(
         )
     fitted = fit_law(LAWS[law], sizes, values[None])
     residuals = values - fitted.at(sizes)[0]
-    spread = residuals * np.sqrt(len(n) / (len(n) - n_parameters))
     moved = resampled - resampled.mean(axis=0) + values if len(resampled) else values[None]
-    noise = _drawn(spread, len(moved) if len(resampled) else 400, seed)
-    again = fit_law(LAWS[law], sizes, moved + noise)
+    count = len(resampled) or _DRAWS
+    errors = draw_errors(residuals, sizes, fitted.jacobian(sizes), count, seed)
+    again = fit_law(LAWS[law], sizes, moved + errors)
     return Extrapolation(fitted, again, int(n[-1]), float(np.sqrt((residuals**2).mean())), level)
 
 
@@ -235,15 +243,6 @@ def next_goals(score: float) -> list[float]:
     """The next two twentieths above a correlation, and above 0, that are below 1."""
     reached = max(0.0, np.floor(score * 20))
     return [float(step) / 20 for step in (reached + 1, reached + 2) if step < 20]
-
-
-def _drawn(residuals: Float64s, count: int, seed: int) -> Float64s:
-    """``count`` draws (count, m) of residuals (m,) with random signs."""
-    m = len(residuals)
-    words = stream_words("residual", seed=seed, index=0, count=2 * count * m)
-    which = ((words[::2] >> np.uint64(32)) * np.uint64(m)) >> np.uint64(32)
-    signs = 1.0 - 2.0 * (words[1::2] & np.uint64(1)).astype(np.float64)
-    return (residuals[which.astype(np.int64)] * signs).reshape(count, m)
 
 
 def _round(n: float) -> str:

@@ -1,5 +1,6 @@
 """Datamodels with what is known of their fit: the store, its arrays, the size of its subsets."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.repeats import read_mask_id
+from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.result import Datamodels
@@ -15,6 +18,7 @@ from datamodels.training.store import Store
 
 _N_MASKS = 64  # masks read to learn which share of the training set a subset holds
 _ENOUGH_ROWS = 10  # unseen models that a residual is taken over, at least
+_VALUES_PER_BLOCK = 2**24  # of weights that are copied at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,9 @@ class FittedSource:
     columns: NDArray[np.int64]
     n_outputs: int
     fitted: FittedRows | None  # which rows took part; None: unknown
+    mask_id: str | None = (
+        None  # array of the store that tells masks; None: mask_id, if there is one
+    )
 
     @property
     def n_train(self) -> int:
@@ -45,24 +52,47 @@ class FittedSource:
 
     def residual_deviation(self, targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Root mean squared residual of each of ``targets`` (b,): how far one model's output lies
-        from its prediction. Over models that took no part in the fit, where there are enough."""
+        from its prediction. Over models whose masks took no part in the fit; a warning says where
+        these are unknown, or so few that all models are taken."""
         dataset = self._dataset()
-        rows = np.arange(dataset.n_rows)
-        if self.fitted is not None and self.fitted.are_rows_of(dataset):
-            unseen = rows[~np.isin(dataset.idx, self.fitted.rows)]
-            rows = unseen if len(unseen) >= _ENOUGH_ROWS else rows
-        whole, columns = self.datamodels, self.columns[targets]
-        these = (
-            whole
-            if np.array_equal(targets, np.arange(whole.n_targets))
-            else Datamodels(whole.weight[:, targets], whole.bias[targets], whole.lam[targets])
-        )
+        rows = self._residual_rows(dataset)
         total = np.zeros(len(targets))
-        for block in np.array_split(rows, max(1, len(rows) // 256)):
-            masks, outputs = dataset.read(block)
-            total += (these.residuals(masks, outputs[:, columns]) ** 2).sum(axis=0)
+        step = max(1, _VALUES_PER_BLOCK // self.n_train)
+        for start in range(0, len(targets), step):
+            some = targets[start : start + step]
+            whole, columns = self.datamodels, self.columns[some]
+            these = Datamodels(whole.weight[:, some], whole.bias[some], whole.lam[some])
+            for block in np.array_split(rows, max(1, len(rows) // 256)):
+                masks, outputs = dataset.read(block)
+                squares = these.residuals(masks, outputs[:, columns]) ** 2
+                total[start : start + step] += squares.sum(axis=0)
         deviation: NDArray[np.float64] = np.sqrt(total / len(rows))
         return deviation
+
+    def _residual_rows(self, dataset: RegressionDataset) -> NDArray[np.int64]:
+        rows = np.arange(dataset.n_rows)
+        ids = read_mask_id(self.store.path, dataset, self.mask_id)
+        seen = rows_of_fit(dataset, self.fitted, ids)
+        if seen is None:
+            warnings.warn(
+                "it is not known which rows these datamodels were fitted on "
+                f"({why_unknown(self.fitted)}): residuals are taken over all {len(rows)} complete "
+                f"rows of {self.store.path}, and are too small if these were fitted; name a "
+                "store of other models by store, or keep datamodels.pt in its folder of results",
+                stacklevel=4,
+            )
+            return rows
+        unseen = rows[~np.isin(dataset.idx, seen)]
+        if len(unseen) >= _ENOUGH_ROWS:
+            return unseen
+        warnings.warn(
+            f"{len(unseen)} of the {len(rows)} complete rows of {self.store.path} took no part in "
+            f"the fit, nor their masks, and residuals need {_ENOUGH_ROWS} or more: they are taken "
+            "over all rows, and are too small; train more models, or ask for a larger margin of "
+            "safety",
+            stacklevel=4,
+        )
+        return rows
 
     def _dataset(self) -> RegressionDataset:
         dataset = RegressionDataset(self.store.path, self.y_name, self.x_name)
@@ -77,8 +107,12 @@ def read_fitted(
     *,
     x_name: str | None = None,
     y_name: str | None = None,
+    mask_id: str | None = None,
 ) -> FittedSource:
     """``datamodels.pt`` at ``path``; the store and its arrays are those of the fit unless named.
+
+    ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
+    rows of one id are trainings of one mask.
 
     Raises UsageError where it is not known which store that is, MissingFileError and InputError
     where something is not there or does not fit.
@@ -106,7 +140,7 @@ def read_fitted(
             f"{path} has {datamodels.n_targets} targets, and {y_name} of {store} has {n_outputs} "
             "outputs: they do not belong together"
         )
-    return FittedSource(datamodels, opened, x_name, y_name, columns, n_outputs, fitted)
+    return FittedSource(datamodels, opened, x_name, y_name, columns, n_outputs, fitted, mask_id)
 
 
 def _check_arrays(store: Store, x_name: str, y_name: str, n_train: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.evaluation.repeats import average_repeats, read_mask_id
+from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
@@ -27,9 +28,15 @@ from datamodels.regression.run_config import RunConfig
 from datamodels.training.indices import format_indices
 from datamodels.training.layout import StoreLayout
 
+_VALUES_PER_BLOCK = 2**24
+
 
 class NothingHeldOutError(InputError):
     """All models took part in the fit: there is none to score it on."""
+
+
+class NotANumberError(InputError):
+    """A model to score on holds NaN, which has no rank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ class HeldOut:
     outputs: Outputs  # (n_models, n_targets)
     n_store_targets: int  # targets of the store, of which these may be some
     n_trainings: int  # rows behind the models
-    n_fitted: int | None  # trainings that took part in the fit after all; None: it is not known
+    n_fitted: int | None  # models that took part in the fit after all; None: it is not known
 
 
 def read_held_out(
@@ -118,10 +125,11 @@ def read_held_out(
     """Rows of a store to score ``scored`` on.
 
     Arrays are those of the fit unless named. ``rows`` such as "1600-1999" must be complete
-    (InputError); a warning says when some of them, or of their masks, took part in the fit. None
-    takes all complete rows but these. Of a view of published files "evaluation" are the rows held
-    out there, and None takes them where it is not known what datamodels or scores were fitted to;
-    a warning says where it is but assumed that datamodels were not fitted to them.
+    (InputError), and hold no NaN (NotANumberError); a warning says when some of them, or of their
+    masks, took part in the fit. None takes all complete rows but these. Of a view of published
+    files "evaluation" are the rows held out there, and None takes them where it is not known what
+    datamodels or scores were fitted to; a warning says where it is but assumed that datamodels were
+    not fitted to them.
 
     ``mask_id`` names an integer array of the store (by default ``mask_id``, where there is one):
     rows of one id are trainings of one mask, and their outputs are averaged. ``option`` is what
@@ -136,24 +144,44 @@ def read_held_out(
         store, y_name or scored.y_name or "margins", x_name or scored.x_name or "masks"
     )
     ids = read_mask_id(store, dataset, mask_id)
-    fitted = _rows_of_the_fit(dataset, scored, ids)
-    if rows is None and scored.fitted is None:
+    fitted = rows_of_fit(dataset, scored.fitted, ids)
+    if rows is None and fitted is None:
         rows = _rows_of_unknown_fit(dataset, scored, store, option)
     if rows is None:
         wanted = _rows_beside(dataset, fitted, store, option)
     else:
         wanted = parse_rows(rows, dataset.idx, dataset.n_store_rows, store, option)
         _check_complete(wanted, dataset.idx, store)
-        if EVALUATION in rows and scored.fitted is None and scored.bias is not None:
+        if EVALUATION in rows and fitted is None and scored.bias is not None:
             warn_if_assumed(store)
     _warn_of_fitted(wanted, fitted)
     positions = np.searchsorted(dataset.idx, wanted)
     masks, outputs = dataset.read(positions)
     outputs = outputs[:, scored.targets]
+    first, _, _ = scored.targets.indices(dataset.n_targets)
+    _refuse_nan("outputs", "target", outputs, wanted, first)
+    _refuse_nan("masks", "training example", masks, wanted)
+    names = wanted if ids is None else ids[positions]
+    n_fitted = None if fitted is None else len(np.unique(names[np.isin(wanted, fitted)]))
     if ids is not None:
-        masks, outputs = average_repeats(masks, outputs, ids[positions], wanted)
-    n_fitted = None if scored.fitted is None else int(np.isin(wanted, fitted).sum())
+        masks, outputs = average_repeats(masks, outputs, names, wanted)
     return HeldOut(masks, outputs, dataset.n_targets, len(wanted), n_fitted)
+
+
+def _refuse_nan(
+    name: str, axis: str, values: NDArray[Any], rows: NDArray[np.int64], first_column: int = 0
+) -> None:
+    """NotANumberError, which names the row of the store, where ``values`` (n, c) hold NaN."""
+    if values.dtype.kind != "f":
+        return
+    step = max(1, _VALUES_PER_BLOCK // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        bad = np.argwhere(np.isnan(values[start : start + step]))
+        if len(bad):
+            raise NotANumberError(
+                f"{name} of row {rows[start + bad[0, 0]]} are NaN at {axis} "
+                f"{first_column + bad[0, 1]}: name other rows, or train that model again"
+            )
 
 
 def _rows_of_unknown_fit(
@@ -167,57 +195,20 @@ def _rows_of_unknown_fit(
         return EVALUATION
     if scored.bias is not None:  # not any scores
         warnings.warn(
-            "it is not known which rows these datamodels were fitted on (their folder of results "
-            f"is not around them): if they are among those of {store}, the score is too good; name "
-            f"others with {option}",
+            "it is not known which rows these datamodels were fitted on "
+            f"({why_unknown(scored.fitted)}): if they are among those of {store}, the score is too "
+            f"good; name others with {option}",
             stacklevel=3,
         )
     return None
 
 
-def unseen_rows(
-    dataset: RegressionDataset,
-    scored: Scored,
-    ids: NDArray[np.int64] | None,
-    positions: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Those of ``positions`` among the complete rows whose masks took no part in the fit;
-    InputError for none.
-
-    Where it is not known what did, a warning says so, and all are returned.
-    """
-    if scored.fitted is None:
-        warnings.warn(
-            "it is not known which rows these datamodels were fitted on: what they explain of "
-            "these rows may be too good",
-            stacklevel=2,
-        )
-    seen = np.isin(dataset.idx[positions], _rows_of_the_fit(dataset, scored, ids))
-    if seen.all():
-        raise InputError(
-            f"all {len(positions)} rows took part in the fit; name others, or train more models to "
-            "see what the datamodels explain of those"
-        )
-    return positions[~seen]
-
-
-def _rows_of_the_fit(
-    dataset: RegressionDataset, scored: Scored, ids: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
-    """Rows that took part in the fit, and other trainings of their masks."""
-    if scored.fitted is None or not scored.fitted.are_rows_of(dataset):
-        return np.array([], np.int64)
-    fitted = np.isin(dataset.idx, scored.fitted.rows)
-    if ids is not None:
-        fitted = np.isin(ids, ids[fitted])
-    return dataset.idx[fitted]
-
-
 def _rows_beside(
-    dataset: RegressionDataset, fitted: NDArray[np.int64], store: str | Path, option: str
+    dataset: RegressionDataset, fitted: NDArray[np.int64] | None, store: str | Path, option: str
 ) -> NDArray[np.int64]:
-    """Complete rows but those ``fitted``; NothingHeldOutError for none."""
-    wanted = dataset.idx[~np.isin(dataset.idx, fitted)]
+    """Complete rows but those ``fitted``, all where these are unknown; NothingHeldOutError for
+    none."""
+    wanted = dataset.idx if fitted is None else dataset.idx[~np.isin(dataset.idx, fitted)]
     if not len(wanted):
         raise NothingHeldOutError(
             f"all {dataset.n_rows} complete rows of {store} took part in the fit; train more "
@@ -226,8 +217,8 @@ def _rows_beside(
     return wanted
 
 
-def _warn_of_fitted(wanted: NDArray[np.int64], fitted: NDArray[np.int64]) -> None:
-    seen = np.isin(wanted, fitted).sum()
+def _warn_of_fitted(wanted: NDArray[np.int64], fitted: NDArray[np.int64] | None) -> None:
+    seen = 0 if fitted is None else np.isin(wanted, fitted).sum()
     if seen:
         warnings.warn(
             f"{seen} of the {len(wanted)} rows took part in the fit: this is not the score on "

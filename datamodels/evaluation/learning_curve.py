@@ -33,7 +33,12 @@ from datamodels.regression.sources import target_range
 _POOR_FIT = 0.02  # of LDS, root mean square: beyond what scores of held-out models are unsure of
 _LEGEND = (
     "LDS: mean over targets; R2: of the variance of all outputs together, on the held-out models;\n"
-    "error: mean squared error there; weights: non-zero ones a target, on average"
+    "error: mean squared error there (both of single trainings, where masks have several);\n"
+    "weights: non-zero ones a target, on average"
+)
+_INTERVALS = (
+    "(intervals allow for which models were held out and which were learnt from, not for a law\n"
+    "that is another beyond these sizes)"
 )
 
 
@@ -64,7 +69,7 @@ def _measure(values: Values) -> None:
     ids = read_mask_id(options["data_path"], dataset, options["mask_id"])
     rows = split_rows(dataset, options["num_held_out"], ids)
     sizes = _numbers("sizes", options["sizes"], int) or default_sizes(len(rows.learnt))
-    _refuse_what_cannot_be_fitted(config, dataset, sizes, len(rows.learnt), _targets(options))
+    _refuse_what_cannot_be_fitted(config, dataset, sizes, rows, _targets(options))
     out = Path(options["out"])
     asked = _asked(options, config, dataset, rows, sizes)
     with open_steps(out, asked) as journal, ProgressLine() as progress:
@@ -95,13 +100,18 @@ def _measure(values: Values) -> None:
 
 
 def _refuse_what_cannot_be_fitted(
-    config: FitConfig, dataset: RegressionDataset, sizes: list[int], n: int, targets: slice
+    config: FitConfig,
+    dataset: RegressionDataset,
+    sizes: list[int],
+    rows: CurveRows,
+    targets: slice,
 ) -> None:
     """What :func:`measure_learning_curve` would refuse, before a folder is made for it."""
     from datamodels.evaluation.prefixes import plan_prefixes  # numba is slow to import
 
     start, stop, _ = targets.indices(dataset.n_targets)
-    plan_prefixes(config, dataset, checked_sizes(sizes, n)[-1], stop - start)
+    most = checked_sizes(sizes, len(rows.learnt))[-1]
+    plan_prefixes(config, dataset, most, stop - start, len(rows.held_out))
 
 
 def _extrapolate(curve: LearningCurve, law: str, seed: int) -> Extrapolation | None:
@@ -124,6 +134,7 @@ def _say(curve: LearningCurve, found: Extrapolation | None, wanted: list[float])
         print("the points do not follow this law: what it says beyond them is worth little")
     twice = 2 * found.n_last
     print(f"with {twice:,} models: LDS {found.at(twice)}")
+    print(_INTERVALS)
     for value in wanted or next_goals(float(curve.mean_lds[-1])):
         print(found.say_needed(value))
 

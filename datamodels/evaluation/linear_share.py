@@ -1,6 +1,8 @@
 """``python -m datamodels.evaluation.linear_share``: what limits datamodels, and what they reach."""
 
 import json
+import math
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,16 @@ from numpy.typing import NDArray
 from datamodels.cli.catalogue import LINEAR_SHARE
 from datamodels.cli.runner import Values, run, section
 from datamodels.errors import InputError
-from datamodels.evaluation.held_out import Scored, read_datamodels, unseen_rows
-from datamodels.evaluation.linear_ceiling import LinearShare, estimate_linear_share, share_bytes
+from datamodels.evaluation.held_out import Scored, read_datamodels
+from datamodels.evaluation.linear_ceiling import (
+    LinearShare,
+    Share,
+    estimate_linear_share,
+    share_bytes,
+)
 from datamodels.evaluation.repeats import read_mask_id
 from datamodels.evaluation.scoring import predict_outputs
+from datamodels.evaluation.seen_rows import unseen_rows
 from datamodels.files import check_new_file, new_file
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.memory import memory_budget
@@ -24,6 +32,8 @@ from datamodels.regression.named_rows import (
     parse_rows,
     warn_if_assumed,
 )
+
+_LEAST_UNSEEN = 3  # models that a share of variance is taken over
 
 
 def main() -> int:
@@ -56,7 +66,9 @@ def _estimate(values: Values) -> None:
     _print(share, explained)
     if out is not None:
         with new_file(out) as partial:
-            partial.write_text(json.dumps(_summary(share, explained), indent=2) + "\n")
+            partial.write_text(
+                json.dumps(_summary(share, explained), indent=2, allow_nan=False) + "\n"
+            )
 
 
 def _default_rows(options: Values, scored: Scored | None) -> str | None:
@@ -78,7 +90,7 @@ def _unseen(
     if scored.fitted is None and np.isin(dataset.idx[positions], evaluation_rows(store)).all():
         warn_if_assumed(store)
         return positions
-    return unseen_rows(dataset, scored, ids, positions)
+    return unseen_rows(dataset, scored.fitted, ids, positions)
 
 
 def _positions(dataset: RegressionDataset, rows: str | None, store: str) -> NDArray[np.int64]:
@@ -104,15 +116,34 @@ def _refuse_what_does_not_fit(dataset: RegressionDataset, n_rows: int, store: st
         )
 
 
-def _explained(dataset: RegressionDataset, scored: Scored, unseen: NDArray[np.int64]) -> float:
-    """R2 of the ``unseen`` single trainings, all targets together."""
+def _explained(
+    dataset: RegressionDataset, scored: Scored, unseen: NDArray[np.int64]
+) -> float | None:
+    """R2 of the ``unseen`` single trainings, all targets together; None, with a warning, where
+    they are too few or too much alike to tell."""
+    if len(unseen) < _LEAST_UNSEEN:
+        _warn_untold(f"only {len(unseen)} of the rows took no part in the fit, and a share of "
+                     f"their variance takes {_LEAST_UNSEEN} or more")  # fmt: skip
+        return None
     masks, outputs = dataset.read(unseen)
     outputs = outputs[:, scored.targets].astype(np.float64)
+    variance = float(outputs.var(axis=0, ddof=1).sum())
+    if not variance > 0:
+        _warn_untold(f"no output varies over the {len(unseen)} rows that took no part in the fit")
+        return None
     predictions = predict_outputs(scored.weight, masks, outputs)
     if scored.bias is not None:
         predictions += scored.bias
     error = float(((predictions - outputs) ** 2).mean(axis=0).sum())
-    return 1 - error / float(outputs.var(axis=0, ddof=1).sum())
+    return 1 - error / variance
+
+
+def _warn_untold(why: str) -> None:
+    warnings.warn(
+        f"{why}: what the datamodels explain cannot be told. Train more models, or name more rows "
+        "with --share.rows",
+        stacklevel=3,
+    )
 
 
 def _print(share: LinearShare, explained: float | None) -> None:
@@ -129,12 +160,17 @@ def _summary(share: LinearShare, explained: float | None) -> dict[str, Any]:
     names = ("noise", "nonlinear", "linear", "between")
     parts = {name: getattr(share, name) for name in names}
     return {
-        **{name: None if part is None else asdict(part) for name, part in parts.items()},
+        **{name: None if part is None else _in_json(part) for name, part in parts.items()},
         "explained": explained,
         "n_masks": share.n_masks,
         "n_trainings": share.n_trainings,
         "n_targets": len(share.variance),
     }
+
+
+def _in_json(share: Share) -> dict[str, float | None]:
+    """null for what is not known, as JSON has no NaN."""
+    return {name: x if math.isfinite(x) else None for name, x in asdict(share).items()}
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from datamodels.errors import InputError
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.groups import read_row_integers
+from datamodels.regression.shared_masks import MASK_ID
 from datamodels.training.layout import StoreLayout
 
-MASK_ID = "mask_id"  # the array that is used where a store has it
 _VALUES_PER_BLOCK = 2**24
 
 

@@ -15,6 +15,7 @@ held some of the set nearly always, while now all of it is gone.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from datamodels.files import check_new_file, new_file, refuse_existing
 from datamodels.npy_file import open_map
 
 RAW, SAFE = "support", "safe support"
+_TARGETS_PER_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +41,13 @@ class _Found:
     """The supports of some targets, raw and with the margin of safety."""
 
     targets: NDArray[np.int64]  # of the datamodels
-    weight: NDArray[np.float32]  # (n_train, n), theirs
+    weight: NDArray[np.float32]  # (n_train, n_targets), of all targets
     candidates: NDArray[np.bool_]  # (n_train,)
     by_name: dict[str, DataSupport]
 
     def examples(self, name: str, place: int) -> NDArray[np.int64]:
         size = int(self.by_name[name].size[place])
-        return support_examples(self.weight[:, place], size, self.candidates)
+        return support_examples(self.weight[:, self.targets[place]], size, self.candidates)
 
 
 def main() -> int:
@@ -62,7 +64,11 @@ def _find(values: Values) -> None:
     if given["safety"] < 0 or given["show"] < 0:
         raise UsageError("--support.safety and --support.show must be 0 or more")
     source = read_fitted(
-        given["datamodels"], given["store"], x_name=given["x_name"], y_name=given["y_name"]
+        given["datamodels"],
+        given["store"],
+        x_name=given["x_name"],
+        y_name=given["y_name"],
+        mask_id=given["mask_id"],
     )
     if given["alpha"] is None:
         given["alpha"] = source.alpha()
@@ -93,34 +99,38 @@ def _find(values: Values) -> None:
 def _supports(source: FittedSource, given: Values, base: NDArray[np.bool_] | None) -> _Found:
     datamodels = source.datamodels
     targets = np.array(chosen_targets(given["targets"], datamodels.n_targets, given["datamodels"]))
-    whole = np.array_equal(targets, np.arange(datamodels.n_targets))
-    weight = datamodels.weight if whole else datamodels.weight[:, targets]
+    weight = datamodels.weight
     share = given["alpha"] if base is None else 1.0
     start = (
         _measured(given["outputs"], datamodels.n_targets)[targets]
         if given["outputs"] is not None
-        else datamodels.bias[targets] + _expected_sums(weight, share, base)
+        else datamodels.bias[targets] + _expected_sums(weight, targets, share, base)
     )
     candidates = np.ones(len(weight), bool) if base is None else base
-    by_name = {RAW: smallest_supports(weight, start, share=share, candidates=candidates)}
+    find = partial(
+        smallest_supports, weight, start, share=share, candidates=candidates, targets=targets
+    )
+    by_name = {RAW: find()}
     if given["safety"]:
-        margin = given["safety"] * source.residual_deviation(targets)
-        by_name[SAFE] = smallest_supports(
-            weight, start, share=share, candidates=candidates, margin=margin
-        )
+        by_name[SAFE] = find(margin=given["safety"] * source.residual_deviation(targets))
     return _Found(targets, weight, candidates, by_name)
 
 
 def _expected_sums(
-    weight: NDArray[np.float32], share: float, base: NDArray[np.bool_] | None
+    weight: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    share: float,
+    base: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
-    """Of the weights of a subset: a random one of a ``share``, or ``base``."""
-    sums: NDArray[np.float64] = (
-        share * weight.sum(axis=0, dtype=np.float64)
-        if base is None
-        else weight.sum(axis=0, dtype=np.float64, where=base[:, None])
-    )
-    return sums
+    """Of the ``targets``' weights of a subset: a random one of a ``share``, or ``base``."""
+    sums = np.empty(len(targets))
+    for first in range(0, len(targets), _TARGETS_PER_BLOCK):
+        part = slice(first, first + _TARGETS_PER_BLOCK)
+        some = weight[:, targets[part]]
+        sums[part] = some.sum(
+            axis=0, dtype=np.float64, where=True if base is None else base[:, None]
+        )
+    return sums if base is not None else share * sums
 
 
 def _measured(path: str, n_targets: int) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ from datamodels.regression.row_split import RowSplit, held_out_once, in_folds, w
 from datamodels.regression.run_config import RunConfig
 from datamodels.regression.run_folder import RunFolder, check_complete, open_run
 from datamodels.regression.run_report import print_summary, status_of
+from datamodels.regression.shared_masks import warn_of_shared_masks
 from datamodels.regression.sources import open_source, target_range
 from datamodels.regression.validation_rows import pick_validation_rows
 from datamodels.training.layout import StoreLayout
@@ -63,6 +64,7 @@ def _compute(values: Values) -> int:
             folder.check_asked(config)
         positions = folder.positions(source) if resumed else first_rows(config, source)
         data = fit_data(config, source, positions)
+        warn_of_shared_masks(source, config.data_path, data.split)
         result, rows = _fit(config, data, positions, folder, resumed=resumed)
         as_run = dataclasses.replace(
             config,

@@ -39,14 +39,23 @@ class FittedRows:
         rows, masks = (np.array(open_map(Path(folder) / name)) for name in (_ROWS, _FIRST_MASKS))
         return cls(rows, masks)
 
-    def are_rows_of(self, source: RowSource) -> bool:
+    def are_rows_of(self, source: RowSource) -> bool | None:
         """Whether ``source`` is where they come from, wherever it lies now: whether it holds the
-        same masks in the same rows."""
-        first = self.rows[:_N_FIRST]
-        if not np.isin(first, source.idx).all():
+        same masks in the same rows.
+
+        Rows that ``source`` lacks, which are incomplete for now, say nothing. None: it cannot be
+        told, as all of the rows whose masks are kept are lacking, or only some masks are the same.
+        """
+        kept = self.rows[: len(self.first_masks)]
+        there = np.isin(kept, source.idx)
+        if not there.any():
+            return None
+        masks = _bits(source.read(np.searchsorted(source.idx, kept[there]))[0])
+        known = self.first_masks[there]
+        if masks.shape != known.shape:
             return False
-        masks = source.read(np.searchsorted(source.idx, first))[0]
-        return np.array_equal(_bits(masks), self.first_masks)
+        same = (masks == known).all(axis=1)
+        return None if same.any() and not same.all() else bool(same.all())
 
 
 def _bits(masks: NDArray[Any]) -> NDArray[np.uint8]:

@@ -67,6 +67,21 @@ class MomentAccumulator:
         self._shift = np.zeros(n_targets)
         self._groups = _GroupSums()
 
+    @classmethod
+    def of(cls, moments: Moments) -> "MomentAccumulator":
+        """One that goes on from ``moments`` of rows without groups, whose table and products it
+        takes over: they are added to where they stand."""
+        started = cls(moments.n_features, moments.n_targets, table=False, products=False)
+        started._n, started._xy = moments.n, moments.xy
+        started._sum_y, started._sum_yy = moments.sum_y.copy(), moments.sum_yy.copy()
+        started._shift = moments.shift
+        started._x = (
+            _CountedMasks.of(moments)
+            if moments.counted
+            else _FloatMasks(moments.xx, moments.sum_x, moments.squares_x, moments.shift_x)
+        )
+        return started
+
     def add(self, block: Block) -> None:
         if self._n == 0:
             self._shift = block.outputs[0].astype(np.float64)
@@ -145,7 +160,7 @@ class _FloatMasks:
     ) -> None:
         self.sum_x: NDArray[Any] = sum_x.astype(np.float64)
         self.squares_x: NDArray[Any] = squares_x.astype(np.float64)
-        self._xx = None if xx is None else xx.astype(np.float64)
+        self._xx = None if xx is None else xx.astype(np.float64, copy=False)
         self.shift = shift
 
     def add(self, masks: NDArray[Any], y: Float64s, xy: Float64s | None) -> None:
@@ -173,6 +188,13 @@ class _CountedMasks:
         self._packed = popcount.packed_zeros(0, n_features)
         self._n = 0
         self._n_packed = 0
+
+    @classmethod
+    def of(cls, moments: Moments) -> "_CountedMasks":
+        started = cls(moments.n_features, table=False)
+        started._xx, started._n = moments.xx, moments.n
+        started._sum_x[:, 0] = moments.sum_x
+        return started
 
     @property
     def sum_x(self) -> NDArray[Any]:

@@ -263,6 +263,36 @@ def test_influence_writes_estimates_of_a_store(run, call, monkeypatch, tmp_path,
     assert not (tmp_path / "x.npz").exists()
 
 
+@pytest.mark.parametrize("estimator", ["difference", "ridge"])
+def test_influence_averages_repeated_trainings_of_a_mask(call, tmp_path, estimator):
+    """Estimates and errors are those of the means, a row a mask: to repeat a mask is no new one."""
+    rng = np.random.default_rng(0)
+    ids = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 4, 40)))
+    masks = rng.random((40, 6)) < 0.5
+    margins = (masks @ rng.standard_normal((6, 4)))[ids] + rng.standard_normal((len(ids), 4))
+    means = np.stack([margins[ids == i].mean(axis=0) for i in np.unique(ids)])
+    for store, arrays in (
+        ("all", {"masks": masks[ids], "margins": margins, "mask_id": ids}),
+        ("means", {"masks": masks[np.unique(ids)], "margins": means}),
+    ):
+        (tmp_path / store).mkdir()
+        for key, array in {**arrays, "_completed": np.ones(len(arrays["masks"]), bool)}.items():
+            np.save(tmp_path / store / f"{key}.npy", array)
+        options = [f"--influence.data_path={store}", f"--influence.estimator={estimator}"]
+        said = call("analysis.influence", *options, f"--influence.out={store}.npz")
+        assert said.returncode == 0, said.stderr
+        if store == "all":
+            assert f"{len(means)} masks (mean outputs of {len(ids)} trainings)" in said.stdout
+    found, expected = (np.load(tmp_path / f"{store}.npz") for store in ("all", "means"))
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+    wrong = masks[ids].copy()
+    wrong[np.flatnonzero(ids == np.argmax(np.bincount(ids)))[1]] ^= True
+    np.save(tmp_path / "all" / "masks.npy", wrong)
+    refused = call("analysis.influence", "--influence.data_path=all", "--influence.out=x.npz")
+    assert_fails(refused, 1, "have the same mask_id and other masks")
+
+
 def test_a_lacking_package_names_the_line_to_type(run, folder):
     (folder / "scipy").mkdir()
     (folder / "scipy" / "__init__.py").write_text("raise ImportError\n")

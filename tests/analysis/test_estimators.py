@@ -1,10 +1,13 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
 from datamodels import fit
 from datamodels.analysis import estimators as module
-from datamodels.analysis.estimators import difference_of_means, ridge
+from datamodels.analysis.estimators import Estimates, difference_of_means, ridge
+from datamodels.analysis.influence import _summary
 from datamodels.errors import InputError, UsageError
 from datamodels.regression.moment_pass import moments_of
 from datamodels.regression.row_source import ArraySource
@@ -168,3 +171,18 @@ def test_masks_of_other_numbers_are_refused():
     masks, outputs, _ = problem()
     with pytest.raises(InputError, match="zeros and ones"):
         difference_of_means(moments(masks * 0.5, outputs))
+
+
+def test_the_summary_of_estimates_takes_no_copy_of_them():
+    rng = np.random.default_rng(0)
+    weight, error = rng.standard_normal((2, 700, 900)).astype(np.float32)
+    error[3] = np.nan
+    zeros = np.zeros(900, np.float32)
+    estimates = Estimates(weight, np.abs(error), zeros, zeros, 50)
+    middle = np.nanmedian(estimates.standard_error)
+    tracemalloc.start()
+    said = _summary(estimates, "difference", 50, 1.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert f"standard error  {middle:.3g} in the median" in said
+    assert peak < error.nbytes / 2

@@ -122,7 +122,7 @@ def set_constant(outputs):
     [
         (1, None, "1 model to score on"),
         (2, None, "2 models to score on, and a rank correlation needs 3 or more"),
-        (20, set_nan, "output 7 of model 4 (of the 20, counted from 0) is nan"),
+        (20, set_nan, "outputs of row 4 are NaN at target 7"),
         (20, set_constant, "no output varies over the 20 models"),
     ],
 )
@@ -165,6 +165,20 @@ def test_rows_that_were_asked_for_and_cannot_be_scored_on_are_an_error(study, ro
 def words(page):
     """The text of a page as it is read."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+@pytest.mark.filterwarnings("ignore:it is not known which rows")
+def test_it_says_where_outputs_are_means_over_the_trainings_of_a_mask(tmp_path):
+    study = make_study(tmp_path)
+    ids = np.arange(60) // 2
+    np.save(tmp_path / "store" / "mask_id.npy", ids)
+    masks = np.load(tmp_path / "store" / "masks.npy", mmap_mode="r+")
+    masks[:] = masks[2 * ids]
+    masks.flush()
+    path = write_report(ReportOptions(**study.options()), tmp_path / "report.html")
+    page = words(path.read_text().partition('id="payload"')[0])
+    assert "30 masks, by mean outputs of 60 trainings," in page
+    assert "median of the targets, of mean outputs of the masks scored on" in page
 
 
 def test_it_says_whether_the_models_took_part_in_the_fit(tmp_path, run):

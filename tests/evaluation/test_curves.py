@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from datamodels.errors import UsageError
+from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.curve_memory import CurveSize
 from datamodels.evaluation.curves import LearningCurve, measure_learning_curve, split_rows
 from datamodels.evaluation.prefixes import PrefixFits, plan_prefixes
 from datamodels.regression.fit import FitData, run_fit
 from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.plan import pair_bytes
 from datamodels.regression.row_source import ArraySource, silent
 from tests.conftest import ROOT, assert_fails
 
@@ -136,3 +139,40 @@ def test_resamples_and_masks_that_leave_nothing_are_refused_before_any_fit(run, 
     shared = run("evaluation.learning_curve", *options)
     assert_fails(shared, 1, "share their masks with all but 0 of the others")
     assert not (tmp_path / "curve").exists()
+
+
+@pytest.mark.parametrize(
+    ("folds", "kind", "options"),
+    [(None, bool, {}), (5, bool, {}), (2, np.float64, {}), (None, bool, {"use_bias": False})],
+)
+def test_memory_is_what_was_allowed_for(folds, kind, options):
+    p, t, n_held_out = 1600, 4, 60
+    rng = np.random.default_rng(0)
+    masks = (rng.random((220, p)) < 0.5).astype(kind)
+    if kind is np.float64:
+        masks *= 1.5
+    outputs = rng.standard_normal((220, t)).astype(np.float32)
+    config = FitConfig(k=3, eps=0.5, engine="cpu", folds=folds, target_block=2, **options)
+    size = CurveSize(p, t, n_held_out, pair_bytes(masks.dtype), masks.itemsize)
+    allowed = size.table_bytes(config) + size.other_bytes(config)
+
+    def measure(n_features):
+        source = ArraySource(masks[:, :n_features], outputs)
+        rows = split_rows(source, n_held_out)
+        measure_learning_curve(source, config, sizes=[80, 120, 160], rows=rows, n_resamples=5)
+
+    measure(20)  # what is imported and compiled stays
+    tracemalloc.start()
+    try:
+        measure(p)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.7 * allowed < peak < 1.1 * allowed, peak / allowed
+
+
+def test_a_curve_that_does_not_fit_in_memory_is_refused():
+    masks, outputs = problem()
+    config = FitConfig(engine="cpu", folds=5, memory_gb=1e-4)
+    with pytest.raises(InputError, match=r"takes .* GiB, .* that folds=5 and .* lower it"):
+        measure_learning_curve(ArraySource(masks, outputs), config, sizes=[100])

@@ -5,6 +5,8 @@ import pytest
 import torch
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
+from datamodels.errors import InputError
+from datamodels.evaluation.held_out import read_datamodels, read_held_out
 from datamodels.regression.write_dataset import write_dataset
 from tests.conftest import assert_fails
 
@@ -244,3 +246,49 @@ def test_other_trainings_of_fitted_masks_are_not_unseen(run, folder, fitted):
     masks[35] = masks[3]
     np.save(folder / "masks.npy", masks)
     assert "on 17 models, 2 targets" in run("evaluation.lds", fitted, "--lds.store=.").stdout
+
+
+def test_rows_of_the_fit_stay_known_while_some_are_incomplete(run, fitted, folder):
+    flags = np.load(folder / "_completed.npy")
+    flags[3] = False  # as while that row is trained anew
+    np.save(folder / "_completed.npy", flags)
+    result = run("evaluation.lds", fitted, "--lds.store=.")
+    assert "on 18 models, 2 targets" in result.stdout
+    assert "warning" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["incomplete", "other masks"])
+def test_scores_warn_where_no_row_of_the_fit_can_be_recognized(run, fitted, folder, kind):
+    flags, masks = np.load(folder / "_completed.npy"), np.load(folder / "masks.npy")
+    if kind == "incomplete":
+        flags[:16] = False
+    else:
+        masks[:8] ^= True
+    np.save(folder / "_completed.npy", flags)
+    np.save(folder / "masks.npy", masks)
+    result = run("evaluation.lds", fitted, "--lds.store=.")
+    assert f"on {flags.sum()} models" in result.stdout
+    assert "it is not known which rows" in result.stderr
+    assert "first 16 of them, rows 0 to 15, none is complete now" in result.stderr
+
+
+def test_nan_is_named_by_its_row_of_the_store(fitted, folder):
+    margins = np.load(folder / "margins.npy")
+    margins[35, 2] = np.nan
+    np.save(folder / "margins.npy", margins)
+    scored = read_datamodels(folder / "fit" / "datamodels.pt")
+    with pytest.raises(InputError, match="outputs of row 35 are NaN at target 2: name other rows"):
+        read_held_out(folder, scored)
+
+
+def test_models_that_were_fitted_are_counted_as_those_scored_on(call, folder):
+    np.save(folder / "mask_id.npy", np.arange(N) // 2)
+    np.save(folder / "masks.npy", np.load(folder / "masks.npy")[np.arange(N) // 2 * 2])
+    with pytest.warns(UserWarning, match="share their masks"):
+        made = call("regression.compute_datamodels", "--data.data_path=.", "--data.num_train=15",
+                    "--data.num_val=5", "--cfg.k=10", "--cfg.out_dir=fit")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    scored = read_datamodels(folder / "fit" / "datamodels.pt")
+    with pytest.warns(UserWarning, match="10 of the 20 rows took part in the fit"):
+        held_out = read_held_out(folder, scored, rows="10-29")
+    assert (len(held_out.outputs), held_out.n_trainings, held_out.n_fitted) == (10, 20, 5)

@@ -1,5 +1,6 @@
 """Shares of variance: linear, non-linear and noise, where they are known."""
 
+import json
 from itertools import combinations, product
 
 import numpy as np
@@ -188,3 +189,30 @@ def test_rows_that_do_not_fit_in_memory_are_refused_before_they_are_read(
     assert "name at most 40 of them with --share.rows" in refused.stderr
     taken = call("evaluation.linear_share", f"--share.store={tmp_path}", "--share.rows=0-39")
     assert taken.returncode == 0, taken.stderr
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (40, "only 1 of the rows took no part in the fit"),
+        (41, "only 2 of the rows"),
+        (43, "no output varies over the 4 rows"),
+    ],
+)
+def test_what_too_few_unseen_models_cannot_tell_is_left_open(call, tmp_path, last, reason):
+    rng = np.random.default_rng(5)
+    masks = rng.random((44, 8)) < 0.5
+    margins = (masks @ rng.standard_normal((8, 2)) + rng.standard_normal((44, 2))).astype("f4")
+    margins[40:] = 1
+    for key, array in {"masks": masks, "margins": margins, "_completed": np.ones(44, bool)}.items():
+        np.save(tmp_path / f"{key}.npy", array)
+    made = call("regression.compute_datamodels", "--data.data_path=.", "--data.num_train=32",
+                "--data.num_val=8", "--cfg.k=5", "--cfg.out_dir=fit")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    with pytest.warns(UserWarning, match=reason):
+        said = call("evaluation.linear_share", "--share.store=.", "--share.out=share.json",
+                    "--share.datamodels=fit/datamodels.pt", f"--share.rows=0-{last}")  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    assert "explained" not in said.stdout
+    summary = json.loads((tmp_path / "share.json").read_text(), parse_constant=pytest.fail)
+    assert summary["explained"] is None

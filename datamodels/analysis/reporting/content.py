@@ -34,9 +34,10 @@ class ReportScore:
     level: float
     r2: float  # median over the targets
     n_models: int
-    n_fitted: int | None  # of their trainings, how many took part in the fit; None: unknown
+    n_fitted: int | None  # how many of them took part in the fit; None: unknown
     n_targets: int
     n_undefined: int
+    n_trainings: int | None = None  # whose outputs were averaged over masks; None: one a model
 
 
 @dataclass(frozen=True, eq=False)

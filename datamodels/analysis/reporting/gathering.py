@@ -40,7 +40,11 @@ from datamodels.analysis.reporting.rendering import Appearance, import_renderer
 from datamodels.analysis.reporting.sprites import check_colour_map
 from datamodels.analysis.sparsity import sparse_weights, without_own
 from datamodels.errors import InputError, UsageError
-from datamodels.evaluation.held_out import NothingHeldOutError, read_held_out
+from datamodels.evaluation.held_out import (
+    NotANumberError,
+    NothingHeldOutError,
+    read_held_out,
+)
 from datamodels.regression.result import Datamodels, top_examples
 from datamodels.training.indices import parse_indices
 
@@ -261,7 +265,7 @@ def _judge(options: ReportOptions, models: Datamodels) -> tuple[Judged | None, s
             rows=options.rows,
             option="--report.rows",
         )
-    except NothingHeldOutError as error:
+    except (NothingHeldOutError, NotANumberError) as error:
         return None, str(error)
     own = scored.own_index(held_out.n_store_targets) if options.exclude_own else None
     try:

@@ -25,7 +25,7 @@ class TooFewModelsError(InputError):
 
 
 class UnrankableOutputsError(InputError):
-    """The outputs of the models to score on hold NaN, or never change."""
+    """The outputs of the models to score on never change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,7 @@ def judge(
             n_fitted=held_out.n_fitted,
             n_targets=datamodels.n_targets,
             n_undefined=scored.n_undefined,
+            n_trainings=held_out.n_trainings if held_out.n_trainings > len(outputs) else None,
         ),
         lds=scored.per_target.astype(np.float32),
         r2=r2.astype(np.float32),
@@ -98,13 +99,6 @@ def _refuse_unrankable(outputs: NDArray[np.float64]) -> None:
         raise TooFewModelsError(
             f"{n_models} model{'' if n_models == 1 else 's'} to score on, and a rank correlation "
             f"needs {_LEAST_MODELS} or more: train more models, or name others with --report.rows"
-        )
-    bad = np.argwhere(np.isnan(outputs))
-    if len(bad):
-        model, target = bad[0]
-        raise UnrankableOutputsError(
-            f"output {target} of model {model} (of the {n_models}, counted from 0) is nan: name "
-            "models without such outputs with --report.rows"
         )
     if not (outputs != outputs[0]).any():
         raise UnrankableOutputsError(

@@ -51,11 +51,16 @@ def render_page(content: ReportContent) -> str:
 
 def _held_out_words(score: ReportScore | None) -> str:
     """What is known of the models that the scores are of."""
-    if score is None or score.n_fitted is None:
-        return "if the fit did not use them, which is not known"
+    if score is None:
+        return ""
+    averaged = ""
+    if score.n_trainings is not None:
+        averaged = f"masks, by mean outputs of {score.n_trainings:,} trainings, "
+    if score.n_fitted is None:
+        return averaged + "if the fit did not use them, which is not known"
     if score.n_fitted:
-        return f"{score.n_fitted:,} of them took part in the fit"
-    return "that took no part in the fit"
+        return f"{averaged}{score.n_fitted:,} of them took part in the fit"
+    return averaged + "that took no part in the fit"
 
 
 def _without_sheets(content: ReportContent) -> dict[str, Any]:
