@@ -152,7 +152,7 @@ class RowRunner:
             raise
         except BaseException as error:  # SystemExit too: main must return, not end the worker
             self._end_fork(error)
-            self.is_spent = self._is_replaced and spoils_process(error)
+            self.is_spent = self._is_replaced and spoils_process(error, len(rows))
             summary, detail = describe(error)
             if isinstance(error, RowError):
                 summary = str(error)

@@ -1,6 +1,7 @@
 """A ``main`` on a device that breaks once: all later calls of that process fail at once, as they do
 after an illegal access of a GPU's memory."""
 
+import os
 from pathlib import Path
 
 from fastargs import Param, Section
@@ -13,6 +14,7 @@ Section("device", "what this module does").params(
     at=Param(int, "the row that breaks the device", default=2),
     error=Param(str, "a name of ERRORS", default="accelerator"),
     once=Param(str, "a file that is made when it breaks; it breaks no more if it exists"),
+    most=Param(int, "rows of a call that its memory holds", default=100),
 )
 BROKEN: list[Exception] = []
 
@@ -56,7 +58,15 @@ def main(*_, index, logdir):
     return _train(index)
 
 
+@param("device.most")
+def _check_memory(rows, most):
+    if len(rows) > most:
+        raise OutOfMemoryError("Tried to allocate 2.00 GiB")
+
+
 def main_batch(*_, indices, logdir):
     make_config(quiet=True)
+    Path(logdir, f"process-{os.getpid()}").touch()
+    _check_memory(indices)
     rows = [_train(index) for index in indices]
     return {key: [values[key] for values in rows] for key in rows[0]}

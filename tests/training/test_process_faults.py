@@ -42,6 +42,17 @@ def test_so_does_one_of_batches(run, store, tmp_path):
     assert_complete(store)
 
 
+def test_a_batch_that_does_not_fit_is_run_one_by_one_where_it_is(run, store, tmp_path):
+    (tmp_path / "once").touch()
+    result = run("training.launch", "--launch.logdir=store", "--launch.workers=1",
+                 "--launch.main_import=tests.training.broken_device", "--launch.retries=1",
+                 "--worker.batch=4", "--device.most=1",
+                 f"--device.once={tmp_path / 'once'}")  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert_complete(store)
+    assert len({path.name for path in store.layout.workers.glob("*/process-*")}) == 1
+
+
 def test_a_watched_worker_loses_the_one_row(run, store, words):
     result = run("training.worker", *words, "--worker.indices=0-6", "--worker.watch")
     assert result.returncode == 1
