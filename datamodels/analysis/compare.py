@@ -60,7 +60,10 @@ def _distances(found: Differences, k: int) -> list[str]:
     if not len(defined):
         return lines
     for name, values in (("cosine", found.cosine), ("rank correlation", found.rank_correlation)):
-        low, middle, high = np.quantile(values[defined], [0.05, 0.5, 0.95])
+        there = values[~np.isnan(values)]  # ranks of weights that are all equal correlate with none
+        if not len(there):
+            continue
+        low, middle, high = np.quantile(there, [0.05, 0.5, 0.95])
         lines.append(
             f"  {name:<17}{middle:.3f} in the median, {low:.3f} to {high:.3f} for nine in ten"
         )

@@ -139,20 +139,30 @@ class CurveRows:
 
 
 def split_rows(
-    source: RowSource, num_held_out: int | None = None, mask_id: ArrayLike | None = None
+    source: RowSource,
+    num_held_out: int | None = None,
+    mask_id: ArrayLike | None = None,
+    evaluation: ArrayLike = (),
 ) -> CurveRows:
     """The last ``num_held_out`` rows (a fifth by default) are held out, and the others learnt from.
 
     ``mask_id`` (source.n_rows,): other trainings of held-out masks are left out altogether.
+    ``evaluation``: positions of rows that are never learnt from; where there are any, the rows
+    that are held out are the last of these (all by default).
     """
-    n = source.n_rows
-    count = max(3, round(_HELD_OUT_SHARE * n)) if num_held_out is None else num_held_out
-    if count < 3 or n - count < _LEAST:
+    n, reserved = source.n_rows, np.asarray(evaluation, np.int64)
+    of = reserved if len(reserved) else np.arange(n)
+    default = len(reserved) or max(3, round(_HELD_OUT_SHARE * n))
+    count = default if num_held_out is None else num_held_out
+    held_out = of[-count:] if 3 <= count <= len(of) else of[:0]
+    learnt = np.setdiff1d(np.arange(n), reserved if len(reserved) else held_out)
+    if not len(held_out) or len(learnt) < _LEAST:
+        what = "complete rows for evaluation" if len(reserved) else "complete rows"
+        left = n - (len(reserved) or count)
         raise UsageError(
-            f"num_held_out={count} of {n} complete rows leaves {n - count} to learn from; hold out "
-            f"3 or more, and leave {_LEAST} or more"
+            f"num_held_out={count} of {len(of)} {what} leaves {left} to learn from; hold out 3 or "
+            f"more of them, and leave {_LEAST} or more"
         )
-    learnt, held_out = np.arange(n - count), np.arange(n - count, n)
     if mask_id is None:
         return CurveRows(learnt, held_out, source.idx, None)
     ids = np.asarray(mask_id)

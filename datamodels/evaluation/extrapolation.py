@@ -178,8 +178,8 @@ class Extrapolation:
         if np.isinf(needed.value):
             perhaps = "" if np.isinf(needed.low) else f"; at best it takes {low} more models"
             return (
-                f"{what} is out of reach: the limit is {limit.value:.2f} ({limit.low:.2f} to "
-                f"{limit.high:.2f}){perhaps}"
+                f"{what} is out of reach: the limit is {limit.value:.3f} ({limit.low:.3f} to "
+                f"{limit.high:.3f}){perhaps}"
             )
         interval = f"({low} or more; it may be out of reach)"
         if not np.isinf(needed.high):

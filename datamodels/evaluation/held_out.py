@@ -18,6 +18,7 @@ from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.named_rows import (
     EVALUATION,
     evaluation_rows,
+    names_evaluation,
     none_complete,
     parse_rows,
     warn_if_assumed,
@@ -152,7 +153,7 @@ def read_held_out(
     else:
         wanted = parse_rows(rows, dataset.idx, dataset.n_store_rows, store, option)
         _check_complete(wanted, dataset.idx, store)
-        if EVALUATION in rows and fitted is None and scored.bias is not None:
+        if names_evaluation(rows) and fitted is None and scored.bias is not None:
             warn_if_assumed(store)
     _warn_of_fitted(wanted, fitted)
     positions = np.searchsorted(dataset.idx, wanted)

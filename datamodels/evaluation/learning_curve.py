@@ -28,6 +28,7 @@ from datamodels.files import new_folder
 from datamodels.optional import require_matplotlib
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fit_config import FitConfig
+from datamodels.regression.named_rows import evaluation_rows
 from datamodels.regression.sources import target_range
 
 _POOR_FIT = 0.02  # of LDS, root mean square: beyond what scores of held-out models are unsure of
@@ -67,7 +68,8 @@ def _measure(values: Values) -> None:
         options["target_start_ind"], options["target_end_ind"], dataset, options["data_path"]
     )
     ids = read_mask_id(options["data_path"], dataset, options["mask_id"])
-    rows = split_rows(dataset, options["num_held_out"], ids)
+    reserved = np.flatnonzero(np.isin(dataset.idx, evaluation_rows(options["data_path"])))
+    rows = split_rows(dataset, options["num_held_out"], ids, reserved)
     sizes = _numbers("sizes", options["sizes"], int) or default_sizes(len(rows.learnt))
     _refuse_what_cannot_be_fitted(config, dataset, sizes, rows, _targets(options))
     out = Path(options["out"])

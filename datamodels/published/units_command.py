@@ -17,8 +17,8 @@ from datamodels.published.tables import columns
 from datamodels.published.units import READINGS, UnitsReport, compare_units
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.named_rows import (
-    EVALUATION,
     evaluation_rows,
+    names_evaluation,
     parse_rows,
     warn_if_assumed,
 )
@@ -61,7 +61,7 @@ def _held_out(dataset: RegressionDataset, rows: str | None, store: str) -> NDArr
             f"nothing says which of the {n_rows} rows of {store} were held out; name rows that "
             "took no part in the fit, as in --units.rows=300000-309999"
         )
-    if rows is None or rows == EVALUATION:
+    if rows is None or names_evaluation(rows):
         warn_if_assumed(store)
     numbers = (
         np.array(evaluation_rows(store))

@@ -37,11 +37,16 @@ def parse_rows(text: str, complete: Int64s, n_rows: int, store: str | Path, opti
     """
     numbers: dict[int, None] = {}
     for part in text.split(","):
-        if part.strip() == EVALUATION:
+        if names_evaluation(part):
             numbers |= dict.fromkeys(_complete_evaluation_rows(complete, store, option).tolist())
         else:
             numbers |= dict.fromkeys(parse_indices(part, n_rows, store))
     return np.array(list(numbers), np.int64)
+
+
+def names_evaluation(text: str) -> bool:
+    """Whether ``evaluation`` is among the rows that ``text`` names."""
+    return any(part.strip() == EVALUATION for part in text.split(","))
 
 
 def _complete_evaluation_rows(complete: Int64s, store: str | Path, option: str) -> Int64s:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from datamodels.cli.runner import warn
 from datamodels.streams import stream_words
+from datamodels.training.process_faults import spoils_process
 from examples.cifar10.augmentation import draw
 from examples.cifar10.device_images import DeviceImages
 from examples.cifar10.devices import captures_steps, compile_mode, precision_of
@@ -136,7 +137,7 @@ class Trainer:
         try:
             (self._loss(rows, numbers) * scale).backward()
         except Exception as error:  # of the compilers that torch calls: no two are alike
-            if not self._tries_to_compile:
+            if not self._tries_to_compile or spoils_process(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
             warn(f"torch.compile does not work here ({type(error).__name__}: {reason}); going on "

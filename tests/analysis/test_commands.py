@@ -195,6 +195,12 @@ def test_compare_says_what_there_is_of_datamodels_without_weights_or_of_one_targ
     assert zero.stdout.count("nothing to list: all of its weights are zero") == 1
     with np.load(folder / "d.npz") as arrays:
         assert arrays["b_without_a_directions"].shape == (a.n_train_examples, 0)
+    level = a.weight.copy()
+    level[:, 0] = 0.5  # ranks that are all equal
+    Datamodels(level, a.bias, a.lam).save(folder / "level.pt")
+    level = call("analysis.compare", "--compare.a=a.pt", "--compare.b=level.pt")
+    assert level.returncode == 0, level.stderr
+    assert "nan" not in level.stdout
     one = call("analysis.compare", "--compare.a=one.pt", "--compare.b=one.pt")
     assert one.returncode == 0, one.stderr
     assert "rank correlation 1.000 in the median" in one.stdout

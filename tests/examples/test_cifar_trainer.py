@@ -160,6 +160,18 @@ def test_where_compiling_fails_training_goes_on_without_it(data, compiles_by_def
     assert not capsys.readouterr().err
 
 
+def test_a_full_memory_is_no_fault_of_compiling(data, compiles_by_default, capsys):
+    def fail(loss, inputs):
+        raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
+
+    compiles_by_default(fail)
+    trainer = Trainer(data, RECIPE)
+    with pytest.raises(torch.OutOfMemoryError):
+        margins(trainer, 3)
+    assert trainer.mode == "compile"
+    assert not capsys.readouterr().err
+
+
 def test_what_was_asked_for_and_what_fails_later_is_raised(data, compiles_by_default):
     calls = []
 

@@ -7,9 +7,11 @@ import pytest
 
 import datamodels
 from datamodels.errors import InputError, UsageError
+from datamodels.evaluation.curves import LearningCurve, split_rows
 from datamodels.published.loading import load
 from datamodels.published.view import open_view, refresh_views
 from datamodels.read_only import read_note
+from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.moments_file import MomentsFile
 from tests.conftest import assert_fails
 from tests.published.on_disk import (
@@ -166,6 +168,30 @@ def test_linear_share_of_published_weights_is_of_rows_they_did_not_see(view, roo
     n = {name: json.loads((tmp_path / f"{name}.json").read_text())["n_trainings"] for name in told}
     assert n == {"default": N_EVALUATION, "named": N_EVALUATION, "without": N}
     assert not any("not known" in result.stderr for result in told.values())
+
+
+def test_a_learning_curve_scores_on_them_and_learns_from_the_others(view):
+    folder, held_out = view
+    dataset = RegressionDataset(folder, "margins", "masks")
+    positions = np.flatnonzero(np.isin(dataset.idx, held_out))
+    rows = split_rows(dataset, evaluation=positions)
+    assert dataset.idx[rows.held_out].tolist() == list(held_out)
+    assert dataset.idx[rows.learnt].tolist() == others(held_out).tolist()
+    fewer = split_rows(dataset, 10, evaluation=positions)
+    assert dataset.idx[fewer.held_out].tolist() == list(held_out)[-10:]
+    assert fewer.learnt.tolist() == rows.learnt.tolist()
+    with pytest.raises(UsageError, match="num_held_out=61 of 60 complete rows for evaluation"):
+        split_rows(dataset, 61, evaluation=positions)
+
+
+def test_so_does_its_command(view, call, tmp_path):
+    folder, held_out = view
+    curve = ["evaluation.learning_curve", f"--curve.data_path={folder}", "--curve.out=curve",
+             "--curve.k=5", "--curve.resamples=20"]  # fmt: skip
+    assert call(*curve).returncode == 0
+    made = LearningCurve.load(tmp_path / "curve")
+    assert made.n_held_out == len(held_out)
+    assert made.sizes[-1] == N - len(held_out)
 
 
 def test_a_beton_of_all_rows_says_so(view, call):
