@@ -1,6 +1,7 @@
 """Folders that are only to be read: a note in them says why, and nothing is ever written there."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +31,21 @@ def read_note(folder: Path) -> ReadOnly | None:
             None if held_out is None else range(*map(int, held_out)),
             held_out is not None and content.get("evaluation_as_told") is None,
         )
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # it stands there
+    except OSError:
+        if not os.path.lexists(folder / NOTE):  # or nobody can look: writing there says why
+            return None
+        return ReadOnly("something", "see what made it")
+    except (ValueError, TypeError, KeyError, AttributeError):
         return ReadOnly("something", "see what made it")
 
 
 def refuse_inside_read_only(path: Path, option: str | None = None) -> None:
-    """ReadOnlyError where ``path``, the value of ``option``, lies in a folder that is only read."""
-    for folder in path.absolute().parents:
+    """ReadOnlyError where ``path``, the value of ``option``, lies in a folder that is only read.
+
+    What lies where is a matter of folders, not of names: links and ``..`` are followed.
+    """
+    inside = Path(os.path.realpath(path.parent))  # unlike resolve, it never raises
+    for folder in (inside, *inside.parents):
         reason = read_note(folder)
         if reason is not None:
             raise ReadOnlyError(
