@@ -53,6 +53,11 @@ class Told:
         if self.count is not None and self.count < 1:
             raise UsageError(f"n_evaluation={self.count}; it must be at least 1")
 
+    def check(self, n_rows: int) -> None:
+        """UsageError where files of ``n_rows`` cannot have as many as are said."""
+        if self.count is not None:
+            EvaluationRows(count=self.count).of(n_rows)
+
     def rows(self, view: Path) -> EvaluationRows | None:
         """These rows, of a folder that is or will be a view: what is not said is as it was told
         before, or else assumed; None where nobody ever said anything."""
