@@ -199,6 +199,31 @@ def test_a_file_without_a_checksum_within_is_as_long_as_it_should_be(
     assert call("published.download", *words).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("env", "needle"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
+        ({}, "pip install 'datamodels[published]'"),  # without boto3
+    ],
+)
+def test_what_is_there_needs_no_bucket_but_to_compare_its_size(
+    proxy, objects, tmp_path, run, env, needle
+):
+    if not env:
+        (tmp_path / "boto3.py").write_text("raise ImportError")
+        env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    (tmp_path / WEIGHTS).parent.mkdir(parents=True)
+    (tmp_path / WEIGHTS).write_bytes(objects[WEIGHTS])
+    words = [f"--download.root={tmp_path}", "--download.kinds=datamodels", "--yes"]
+    result = run("published download", *words, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "nothing is missing" in result.stdout
+    assert "size could not be compared" in result.stderr
+    assert needle in result.stderr
+    assert_fails(run("published download", *words[:1], KINDS, "--yes", env=env), 1, needle)
+
+
 def test_a_busy_server_is_asked_as_often_as_is_said(proxy, tmp_path, call, monkeypatch):
     monkeypatch.setattr("datamodels.published.retries.pause_after", lambda _: 0)
     words = [f"--download.root={tmp_path}", "--download.kinds=masks", "--download.rows=0-9",
