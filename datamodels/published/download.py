@@ -18,7 +18,8 @@ from datamodels.cli.runner import Values, run, section, warn
 from datamodels.errors import DatamodelsError
 from datamodels.published.agreement import agree, offer_lines, refuse_more
 from datamodels.published.catalogue import PublishedFile
-from datamodels.published.evaluation_rows import NOTHING_TOLD, Told
+from datamodels.published.evaluation_rows import ASSUMED, NOTHING_TOLD, Told
+from datamodels.published.layout import PublishedLayout
 from datamodels.published.limits import check_limits
 from datamodels.published.links import NoLinksError
 from datamodels.published.order import Order
@@ -65,7 +66,8 @@ def _order(options: Values) -> Order:
     told = Told(options["evaluation"], options["n_evaluation"])
     files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
     for file in files:  # a view would refuse them too, but once they are paid for
-        told.check(file.n_models + file.n_evaluation)
+        held_out = told.rows(PublishedLayout(root).view(file.dataset, file.alpha)) or ASSUMED
+        held_out.of(file.n_models + file.n_evaluation)
     will_write = not options["dry_run"] and (options["yes"] or _on_terminal())
     return Order(
         root,
