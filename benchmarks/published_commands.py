@@ -100,10 +100,11 @@ def timed(name: str, words: list[str]) -> None:
     said = process.stdout.read().decode()
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
-    memory = used.ru_maxrss / 2**20
-    print(f"  {name:22} {seconds:7.1f} s {memory:6.1f} GiB  {said.strip().splitlines()[-1][:70]}")
     if status:
         raise SystemExit(f"{name} failed: {said}")
+    memory = used.ru_maxrss / 2**20
+    last_line = said.strip().rpartition("\n")[2]
+    print(f"  {name:22} {seconds:7.1f} s {memory:6.1f} GiB  {last_line[:70]}")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,16 @@ It is published how many they are, 10,000 of each setting, and not which. That t
 an assumption, for which whoever knows better may put something else: a view keeps it in its note.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from datamodels.errors import UsageError
+from datamodels.errors import InputError, UsageError
 from datamodels.published.catalogue import N_EVALUATION
-from datamodels.training.layout import StoreLayout
+from datamodels.read_only import NOTE, read_sound_note
 
 End = Literal["last", "first"]
 ENDS = ("last", "first")
-_AS_TOLD = "evaluation_as_told"  # in the note of a view
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,12 @@ class Told:
 
     def rows(self, view: Path) -> EvaluationRows | None:
         """These rows, of a folder that is or will be a view: what is not said is as it was told
-        before, or else assumed; None where nobody ever said anything."""
+        before, or else assumed; None where nobody ever said anything.
+
+        InputError where something was not said, and the view's note of it is damaged.
+        """
+        if self.end is not None and self.count is not None:
+            return EvaluationRows(self.end, self.count)
         before = _told_before(view)
         if self == NOTHING_TOLD:
             return before
@@ -70,18 +73,28 @@ NOTHING_TOLD = Told()
 
 
 def _told_before(view: Path) -> EvaluationRows | None:
-    """What the note of a view keeps."""
+    """What the note of a view keeps; InputError where it is damaged."""
     try:
-        kept = Told(**json.loads(StoreLayout(view).read_only.read_bytes())[_AS_TOLD])
-    except (OSError, ValueError, TypeError, KeyError, UsageError):
-        return None
-    return None if kept.end is None or kept.count is None else EvaluationRows(kept.end, kept.count)
+        note = read_sound_note(view)
+        if note is None or note.evaluation_as_told is None:
+            return None
+        kept = Told(**note.evaluation_as_told)
+        if kept.end is None or not isinstance(kept.count, int):
+            raise TypeError("not all of it")
+        return EvaluationRows(kept.end, kept.count)
+    except (InputError, TypeError, UsageError) as error:
+        reason = error if isinstance(error, InputError) else f"{view / NOTE} is damaged"
+        raise InputError(
+            f"{reason}, so that it is not known which rows the view was told to hold out for "
+            "evaluation: say both evaluation and n_evaluation anew, or move away the folder, which "
+            "holds links alone"
+        ) from None
 
 
-def for_note(told: EvaluationRows | None, n_rows: int) -> dict[str, Any]:
-    """What the note of a view of ``n_rows`` says of them: nothing where it takes them all."""
+def held_out(told: EvaluationRows | None, n_rows: int) -> range | None:
+    """The rows that a view of ``n_rows`` holds out: None where nothing was told, and what is
+    assumed takes them all. UsageError where what was told does."""
     if told is None and n_rows <= ASSUMED.count:
-        return {}
+        return None
     rows = (told or ASSUMED).of(n_rows)
-    kept = {} if told is None else {_AS_TOLD: asdict(told)}
-    return {"evaluation": [rows.start, rows.stop], **kept}
+    return range(rows.start, rows.stop)

@@ -13,8 +13,9 @@ from typing import Any
 from datamodels.cli.amounts import bytes_text
 from datamodels.cli.published_commands import PUBLISHED_LIST
 from datamodels.cli.runner import Values, run, section
-from datamodels.errors import DatamodelsError, UsageError
+from datamodels.errors import DatamodelsError
 from datamodels.published.catalogue import USD_PER_GIB, PublishedFile
+from datamodels.published.limits import check_limits
 from datamodels.published.retries import persistently
 from datamodels.published.s3_errors import AccessError, NoObjectError
 from datamodels.published.selection import select
@@ -48,7 +49,7 @@ def main() -> int:
 def _list(values: Values) -> int:
     options = section(values, "list")
     files = select(options["dataset"], options["alpha"], options["kinds"], options["splits"])
-    _check_retries(options["retries"])
+    check_limits("list", options)
     found = _ask(files, options["retries"]) if options["check"] else None
     if options["json"]:
         rows = [_object(file) for file in files]
@@ -99,11 +100,6 @@ def _difference(file: PublishedFile, answer: Found) -> str:
 def _in_short(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return ", ".join(keys[:_NAMED]) + more
-
-
-def _check_retries(retries: int) -> None:
-    if retries < 0:
-        raise UsageError(f"--list.retries={retries} is out of range; write 0 or more")
 
 
 def _ask(files: Sequence[PublishedFile], retries: int) -> dict[str, Found]:

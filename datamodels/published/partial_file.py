@@ -128,20 +128,25 @@ class PartialFile:
     """
 
     def __init__(self, final: Path) -> None:
-        """Open what :meth:`create` made; MissingFileError where it made nothing."""
+        """Open what :meth:`create` made; MissingFileError where it made nothing.
+
+        DatamodelsError where another process is at work on it: not one that tidies up, which is
+        waited for.
+        """
         self.final = final
         self.path = partial_of(final)
         self._journal = journal_of(final)
         self._lock = threading.Lock()
-        try:
-            self._notes = os.open(self._journal, os.O_WRONLY)
-        except FileNotFoundError:
-            raise MissingFileError(f"no journal {self._journal}") from None
-        try:
-            self._open()
-        except BaseException:
-            os.close(self._notes)
-            raise
+        with locked_folder(final.parent):  # remove_leftovers takes the journal's lock in there
+            try:
+                self._notes = os.open(self._journal, os.O_WRONLY)
+            except FileNotFoundError:
+                raise MissingFileError(f"no journal {self._journal}") from None
+            try:
+                self._open()
+            except BaseException:
+                os.close(self._notes)
+                raise
 
     def _open(self) -> None:
         if try_lock(self._notes) is False or not is_file_of(self._notes, self._journal):

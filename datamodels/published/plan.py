@@ -1,10 +1,11 @@
 """What a download will fetch: objects, byte ranges, cost; made before anything is spent."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodels.errors import InputError
+from datamodels.errors import DatamodelsError, InputError
 from datamodels.npy_file import NpyHeader, header_bytes
 from datamodels.published.byte_ranges import ByteRanges, Range, length_of
 from datamodels.published.catalogue import PublishedFile, cost_of
@@ -146,7 +147,7 @@ def is_complete(
     published: PublishedFile, final: Path, wish: _Wish | None, head: Callable[[str], Source]
 ) -> bool:
     """Whether all that is asked for is on the disk. Nobody is asked about it but, of a ``.pt`` file
-    without a record, how long it should be.
+    without a record, how long it should be; a warning where that cannot be asked.
 
     InputError where a file has its final name and another length.
     """
@@ -173,6 +174,13 @@ def _refuse_other_size(
         size = head(published.key).size if record is None else record.source.size
     except (NoObjectError, AccessError):
         return  # it came in another way, and nothing tells what it should be
+    except DatamodelsError as error:  # no boto3, no credentials, no network
+        warnings.warn(
+            f"{final} is there without a record of its download, and its size could not be "
+            f"compared with that in the bucket: {error}",
+            stacklevel=3,
+        )
+        return
     if final.stat().st_size != size:
         raise InputError(
             f"{final} has {final.stat().st_size} bytes, and should have {size}: it is damaged. "

@@ -77,11 +77,6 @@ class Rows:
         rows = ByteRanges()
         for part in self._parts():
             if part == EVALUATION:
-                if n_rows <= held_out.count:
-                    raise UsageError(
-                        f"{name} has {n_rows} rows: {held_out.count} of them cannot be held out. "
-                        "Write row numbers, or say how many are held out (n_evaluation)"
-                    )
                 there = held_out.of(n_rows)
                 first, last = there.start, there.stop - 1
             else:

@@ -13,7 +13,7 @@ for.
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,12 @@ from datamodels.published.catalogue import (
     find,
     kinds_of,
 )
-from datamodels.published.evaluation_rows import NOTHING_TOLD, End, Told, for_note
+from datamodels.published.evaluation_rows import NOTHING_TOLD, End, Told, held_out
 from datamodels.published.headers_on_disk import local_header
 from datamodels.published.layout import PublishedLayout, percent
 from datamodels.published.links import link, put
 from datamodels.published.partial_file import complete_rows, present_file
+from datamodels.read_only import ReadOnly, read_note
 from datamodels.training.layout import StoreLayout
 from datamodels.training.spec import Field, Spec
 from datamodels.training.store import Store
@@ -151,20 +152,24 @@ def _refresh(root: Path, path: Path, dataset: str, alpha: float, told: Told) -> 
         return None
     chosen = _choose(present)
     complete = chosen.complete
-    note: dict[str, Any] = {
-        "kind": _KIND,
-        "of": f"the files of {dataset} at {percent(alpha)}% as they were published",
-        "remedy": _DOWNLOAD,
-        "repair": "make it anew with python -m datamodels.published view {folder}/../..",
-        **for_note(told.rows(path), len(complete)),
-    }
-    if not os.path.lexists(path):
-        with new_folder(path) as folder:
-            _fill(folder, chosen, note)
-    else:
+    is_there = os.path.lexists(path)
+    if is_there:
         _refuse_other(path)
+    told_rows = told.rows(path)
+    note = ReadOnly(
+        of=f"the files of {dataset} at {percent(alpha)}% as they were published",
+        remedy=_DOWNLOAD,
+        kind=_KIND,
+        repair="make it anew with python -m datamodels.published view {folder}/../..",
+        evaluation=held_out(told_rows, len(complete)),
+        evaluation_as_told=None if told_rows is None else asdict(told_rows),
+    )
+    if is_there:
         with disk_errors(path):
             _fill(path, chosen, note)
+    else:
+        with new_folder(path) as folder:
+            _fill(folder, chosen, note)
     files = {key: array.file for key, array in chosen.arrays.items()}
     return View(path, files, len(complete), int(complete.sum()), tuple(chosen.remarks))
 
@@ -251,11 +256,8 @@ def _choose(present: dict[str, _Array]) -> _Chosen:
 
 
 def _refuse_other(path: Path) -> None:
-    try:
-        is_ours = json.loads(StoreLayout(path).read_only.read_bytes())["kind"] == _KIND
-    except (OSError, ValueError, TypeError, KeyError):
-        is_ours = False
-    if not is_ours:
+    note = read_note(path)
+    if note is None or note.kind != _KIND:
         raise ExistsError(
             f"{path} is no view of published files, and is left as it is; move it away, or "
             "download to another folder"
@@ -265,7 +267,7 @@ def _refuse_other(path: Path) -> None:
             raise ExistsError(f"{array} is no link of ours, and is left as it is; move it away")
 
 
-def _fill(folder: Path, chosen: _Chosen, note: dict[str, Any]) -> None:
+def _fill(folder: Path, chosen: _Chosen, note: ReadOnly) -> None:
     """Bring a folder's files up to date one by one, so that at each moment it is a store: first
     what the spec will name, then the spec and the flags, at last the links that it names no more.
     """
@@ -274,7 +276,7 @@ def _fill(folder: Path, chosen: _Chosen, note: dict[str, Any]) -> None:
         for leftover in leftovers_of(file):
             leftover.unlink()
     spec, complete = chosen.spec().to_json(), chosen.complete
-    put(layout.read_only, _as_json(note))
+    put(layout.read_only, _as_json(note.to_json()))
     for key, array in chosen.arrays.items():
         link(layout.array(key), os.path.join("..", "data", array.file.name))  # noqa: PTH118
     put(layout.spec, _as_json(spec))

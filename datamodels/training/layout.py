@@ -1,6 +1,5 @@
 """Where everything in a store lies. Every file name of a store is written here and nowhere else."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +49,10 @@ class StoreLayout:
 
     def _how_to_repair(self) -> str:
         """How a link that leads nowhere is mended, as a request; the note of a view says it."""
-        try:
-            repair = str(json.loads(self.read_only.read_bytes())["repair"])
-        except (OSError, ValueError, TypeError, KeyError):
+        reason = self.read_only_reason()
+        if reason is None or reason.repair is None:
             return "bring back what it leads to, or make the link anew"
-        return repair.replace("{folder}", str(self.root))
+        return reason.repair.replace("{folder}", str(self.root))
 
     def stores_near(self) -> list[Path]:
         """A few stores one or two folders below this folder, or beside it."""

@@ -149,6 +149,29 @@ def test_what_another_finished_meanwhile_is_not_fetched_again(proxy, objects, tm
     assert (tmp_path / WEIGHTS).read_bytes() == objects[WEIGHTS]
 
 
+@pytest.mark.parametrize("change", ["came to the bucket", "went from the disk"])
+def test_no_more_is_fetched_than_was_agreed_to(proxy, tmp_path, change):
+    if change == "came to the bucket":
+        proxy.heads_of = {MARGINS: Refuse(404)}
+    else:
+        download(tmp_path, FILES[1:2])
+    ours, theirs = pty.openpty()
+    process = start(tmp_path, "--download.kinds=margins,datamodels", stdin=theirs)
+    while b"[y/N]" not in (piece := os.read(process.stdout.fileno(), 4096)):
+        assert piece, process.stderr.read()
+    proxy.requests.clear()
+    proxy.heads_of = {}
+    (tmp_path / MARGINS).unlink(missing_ok=True)
+    os.write(ours, b"y\n")
+    _, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 1
+    assert "were agreed to" in err
+    assert change in err
+    assert not proxy.gets()
+
+
 def test_without_standard_input_it_is_as_without_a_terminal(proxy, tmp_path):
     command = (
         f"{sys.executable} -m datamodels.published download {KINDS} --download.root={tmp_path}"
@@ -174,6 +197,31 @@ def test_a_file_without_a_checksum_within_is_as_long_as_it_should_be(
     assert [request.method for request in proxy.requests] == ["HEAD"]
     proxy.heads = Refuse(403)  # it came in another way: nothing tells that it is wrong
     assert call("published.download", *words).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "needle"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "aws configure"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot reach 127.0.0.1:1"),
+        ({}, "pip install 'datamodels[published]'"),  # without boto3
+    ],
+)
+def test_what_is_there_needs_no_bucket_but_to_compare_its_size(
+    proxy, objects, tmp_path, run, env, needle
+):
+    if not env:
+        (tmp_path / "boto3.py").write_text("raise ImportError")
+        env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    (tmp_path / WEIGHTS).parent.mkdir(parents=True)
+    (tmp_path / WEIGHTS).write_bytes(objects[WEIGHTS])
+    words = [f"--download.root={tmp_path}", "--download.kinds=datamodels", "--yes"]
+    result = run("published download", *words, env=env)
+    assert result.returncode == 0, result.stderr
+    assert "nothing is missing" in result.stdout
+    assert "size could not be compared" in result.stderr
+    assert needle in result.stderr
+    assert_fails(run("published download", *words[:1], KINDS, "--yes", env=env), 1, needle)
 
 
 def test_a_busy_server_is_asked_as_often_as_is_said(proxy, tmp_path, call, monkeypatch):
@@ -220,6 +268,17 @@ def test_evaluation_rows_are_those_that_are_said(proxy, tmp_path, call):
     assert complete_rows(partial_of(tmp_path / MARGINS)).nonzero()[0].tolist() == [*range(200)]
     again = call("published.download", *words)  # as the view was told
     assert "nothing is missing" in again.stdout
+
+
+def test_a_download_that_fails_still_tells_its_view_what_it_was_told(proxy, tmp_path, call):
+    proxy.faults.extend([None, None, Refuse(403)])  # two reads of the header, then rows
+    result = call("published.download", f"--download.root={tmp_path}", "--download.kinds=margins",
+                  "--download.rows=evaluation", "--yes",
+                  "--download.evaluation=first", "--download.n_evaluation=200")  # fmt: skip
+    assert_fails(result, 1, "is refused (403)")
+    note = read_note(tmp_path / "cifar/50pct")
+    assert note.evaluation == range(200)
+    assert not note.evaluation_is_assumed
 
 
 @pytest.mark.parametrize(
@@ -362,6 +421,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
         (["--download.kinds=masks", "--download.workers=0"], "1 to 256"),
         (["--download.kinds=masks", "--download.evaluation=end"], "last, first"),
         (["--download.kinds=masks", "--download.n_evaluation=0"], "at least 1"),
+        (["--download.kinds=masks", "--download.n_evaluation=1000000"], "give 1 to 309999"),
         (["--download.kind=masks"], "did you mean --download.kinds"),
     ],
 )

@@ -10,7 +10,7 @@ from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.curves import LearningCurve, split_rows
 from datamodels.published.loading import load
 from datamodels.published.view import open_view, refresh_views
-from datamodels.read_only import read_note
+from datamodels.read_only import NOTE, ReadOnly, read_note
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.moments_file import MomentsFile
 from tests.conftest import assert_fails
@@ -74,6 +74,31 @@ def test_a_view_keeps_what_it_was_told_until_it_is_told_otherwise(root, call):
         open_view(root, n_evaluation=N)
     assert_fails(call("published.view_command", root, "--view.evaluation=end"), 2, "last, first")
     assert read_note(folder).evaluation == ENDS["last"]
+
+
+@pytest.mark.parametrize("told", [None, {"end": "last", "count": 3}])
+@pytest.mark.parametrize("rows", [None, range(2, 5)])
+def test_a_note_is_read_as_it_was_written(tmp_path, told, rows):
+    note = ReadOnly("files", "fetch them", "a view", "make {folder} anew", rows, told)
+    (tmp_path / NOTE).write_text(json.dumps(note.to_json()))
+    assert read_note(tmp_path) == note
+
+
+@pytest.mark.filterwarnings("ignore:.*the catalogue says")
+@pytest.mark.parametrize("told", [{"end": "lsat", "count": 60}, {"end": "first"}, 60, []])
+def test_what_a_view_was_told_is_not_forgotten_where_its_note_is_damaged(root, told):
+    folder = open_view(root, evaluation="first", n_evaluation=N_EVALUATION).path
+    content = json.loads((folder / NOTE).read_text()) | {"evaluation_as_told": told}
+    (folder / NOTE).write_text(json.dumps(content))
+    assert read_note(folder).evaluation == ENDS["first"]  # which is not in doubt
+    for way in (refresh_views, lambda root: load(root, kind="masks")):
+        with pytest.raises(InputError, match=f"{NOTE} is damaged.*n_evaluation anew"):
+            way(root)
+    assert json.loads((folder / NOTE).read_text()) == content
+    open_view(root, evaluation="first", n_evaluation=N_EVALUATION)
+    refresh_views(root)
+    assert read_note(folder).evaluation == ENDS["first"]
+    assert not read_note(folder).evaluation_is_assumed
 
 
 # --- scores ------------------------------------------------------------------------------------

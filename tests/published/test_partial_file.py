@@ -124,6 +124,26 @@ def test_one_process_at_a_time(tmp_path):
         other.join()
 
 
+def test_who_tidies_up_at_the_same_time_stops_no_download(tmp_path):
+    begin(tmp_path).close()
+    final, ended = tmp_path / "a" / "key.npy", threading.Event()
+
+    def tidy_up() -> None:
+        while not ended.is_set():
+            remove_leftovers(final)
+
+    others = [threading.Thread(target=tidy_up) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(100):
+            PartialFile(final).close()
+    finally:
+        ended.set()
+        for thread in others:
+            thread.join()
+
+
 def test_nothing_that_is_there_is_replaced(tmp_path):
     begin(tmp_path).close()
     with pytest.raises(ExistsError):

@@ -1,11 +1,14 @@
 """A store with a note that it is only to be read: no way of writing changes a byte of it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 from datamodels.errors import ReadOnlyError
+from datamodels.files import new_file
+from datamodels.read_only import refuse_inside_read_only
 from datamodels.training import fill_store, grow_store, merge_stores, status_of, verify_store
 from datamodels.training.launcher.lock import launch_lock
 from datamodels.training.store import Store
@@ -111,6 +114,45 @@ def test_a_note_that_cannot_be_read_still_forbids_writing(view):
     view.layout.read_only.write_text("{")
     with pytest.raises(ReadOnlyError):
         view.write(5, ROW)
+
+
+def test_what_lies_where_does_not_depend_on_how_it_is_written(view, tmp_path, monkeypatch):
+    (view.path / "out").symlink_to(tmp_path)
+    (tmp_path / "in").symlink_to(view.path)
+    (view.path / "deep").mkdir()
+    monkeypatch.chdir(view.path)
+    for place in ("../x.npy", "deep/../../x.npy", "out/x.npy"):
+        with new_file(place) as temporary:
+            temporary.write_text(place)
+        assert (tmp_path / "x.npy").read_text() == place
+        (tmp_path / "x.npy").unlink()
+    for place in ("x.npy", "deep/x.npy", "../in/x.npy", "none/../x.npy", tmp_path / "in/deep/x"):
+        with pytest.raises(ReadOnlyError, match=f"lies in {view.path}, which is read-only"):
+            refuse_inside_read_only(type(tmp_path)(place))
+
+
+def test_where_nobody_can_look_nothing_is_said_to_be_read_only(view, tmp_path):
+    closed, nobody = tmp_path / "closed", 65534
+    closed.mkdir(0)
+    user = os.geteuid()
+    try:
+        if user == 0:  # who may look everywhere
+            os.seteuid(nobody)
+        with pytest.raises(PermissionError):
+            (closed / "x").stat()
+        refuse_inside_read_only(closed / "deep" / "x.npy")
+    finally:
+        os.seteuid(user)
+    refuse_inside_read_only(tmp_path / ("x" * 300) / "x.npy")
+    (tmp_path / "round").symlink_to("round")
+    refuse_inside_read_only(tmp_path / "round" / "x.npy")
+
+
+def test_a_note_that_stands_there_and_cannot_be_opened_still_forbids_writing(view):
+    view.layout.read_only.unlink()
+    view.layout.read_only.mkdir()
+    with pytest.raises(ReadOnlyError):
+        refuse_inside_read_only(view.path / "x.npy")
 
 
 def test_reading_is_as_of_any_store(run, view, tmp_path):
