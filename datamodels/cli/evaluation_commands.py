@@ -191,8 +191,8 @@ LEARNING_CURVE = Command(
                 Option(
                     "num_held_out",
                     "int",
-                    "score on so many of the last complete rows (default: a fifth of them; of a view of "
-                    "published files those that it holds out, and no others)",
+                    "score on so many of the last complete rows (default: a fifth of them; of a "
+                    "view of published files those that it holds out, and no others)",
                 ),
                 Option("sizes", "str", "numbers of models, A,B,... (default: 9, up to all)"),
                 Option(

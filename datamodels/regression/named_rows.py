@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datamodels.errors import InputError, UsageError
-from datamodels.read_only import ReadOnly, read_note
+from datamodels.read_only import ReadOnly, read_note, read_sound_note
 from datamodels.regression.blocks import Int64s
 from datamodels.training.indices import parse_indices
 from datamodels.training.layout import StoreLayout
@@ -20,8 +20,17 @@ EVALUATION = "evaluation"
 
 
 def evaluation_rows(store: str | Path) -> range:
-    """Rows that a view of published files holds out for evaluation; none of anything else."""
-    note = read_note(Path(store))
+    """Rows that a view of published files holds out for evaluation; none of anything else.
+
+    InputError where a damaged note leaves that open.
+    """
+    try:
+        note = read_sound_note(Path(store))
+    except InputError as error:
+        raise InputError(
+            f"{error}, so that nobody knows which rows are held out for evaluation: make the view "
+            "anew (python -m datamodels.published view)"
+        ) from None
     return range(0) if note is None or note.evaluation is None else note.evaluation
 
 

@@ -85,7 +85,7 @@ def test_rows_are_inclusive_ranges():
             Rows(wrong)
     with pytest.raises(UsageError, match="rows 0 to 19"):
         Rows("20").of(20, EvaluationRows("last", 4), "x")
-    with pytest.raises(UsageError, match="held out"):
+    with pytest.raises(UsageError, match="n_evaluation=4: the files have 4 rows"):
         Rows("evaluation").of(4, EvaluationRows("last", 4), "x")
 
 

@@ -195,6 +195,18 @@ def test_linear_share_of_published_weights_is_of_rows_they_did_not_see(view, roo
     assert not any("not known" in result.stderr for result in told.values())
 
 
+def test_a_fit_is_refused_where_a_damaged_note_hides_them(view, call):
+    folder, _ = view
+    (folder / NOTE).write_text("{")
+    with pytest.raises(InputError, match=f"{NOTE} is damaged.*make the view anew"):
+        datamodels.fit(folder)
+    assert_fails(
+        call("analysis.influence", f"--influence.data_path={folder}", "--influence.out=a.npz"),
+        1,
+        f"{NOTE} is damaged",
+    )
+
+
 def test_a_learning_curve_scores_on_them_and_learns_from_the_others(view):
     folder, held_out = view
     dataset = RegressionDataset(folder, "margins", "masks")
