@@ -12,6 +12,7 @@ from datamodels.evaluation.repeats import read_mask_id
 from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
+from datamodels.regression.named_rows import evaluation_rows, warn_if_assumed
 from datamodels.regression.result import Datamodels
 from datamodels.regression.run_config import RunConfig
 from datamodels.training.store import Store
@@ -52,8 +53,9 @@ class FittedSource:
 
     def residual_deviation(self, targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Root mean squared residual of each of ``targets`` (b,): how far one model's output lies
-        from its prediction. Over models whose masks took no part in the fit; a warning says where
-        these are unknown, or so few that all models are taken."""
+        from its prediction. Over models whose masks took no part in the fit, of published
+        datamodels those that a view holds out; a warning says where these are unknown, or so few
+        that all models are taken."""
         dataset = self._dataset()
         rows = self._residual_rows(dataset)
         total = np.zeros(len(targets))
@@ -73,12 +75,16 @@ class FittedSource:
         rows = np.arange(dataset.n_rows)
         ids = read_mask_id(self.store.path, dataset, self.mask_id)
         seen = rows_of_fit(dataset, self.fitted, ids)
+        held_out = rows[np.isin(dataset.idx, evaluation_rows(self.store.path))]
+        if self.fitted is None and len(held_out) >= _ENOUGH_ROWS:  # published, and so is the store
+            warn_if_assumed(self.store.path)
+            return held_out
         if seen is None:
             warnings.warn(
                 "it is not known which rows these datamodels were fitted on "
                 f"({why_unknown(self.fitted)}): residuals are taken over all {len(rows)} complete "
                 f"rows of {self.store.path}, and are too small if these were fitted; name a "
-                "store of other models by store, or keep datamodels.pt in its folder of results",
+                "store of other models, or keep datamodels.pt in its folder of results",
                 stacklevel=4,
             )
             return rows

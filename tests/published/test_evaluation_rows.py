@@ -8,6 +8,7 @@ import pytest
 import datamodels
 from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.curves import LearningCurve, split_rows
+from datamodels.evaluation.fitted_source import read_fitted
 from datamodels.published.loading import load
 from datamodels.published.view import open_view, refresh_views
 from datamodels.read_only import NOTE, ReadOnly, read_note
@@ -205,6 +206,19 @@ def test_a_fit_is_refused_where_a_damaged_note_hides_them(view, call):
         1,
         f"{NOTE} is damaged",
     )
+
+
+def test_residuals_of_published_weights_are_of_them(view, root, recwarn):
+    folder, held_out = view
+    source = read_fitted(root / "cifar/datamodels/test_50pct.pt", folder)
+    rows = list(held_out)
+    residuals = MARGINS[rows] - (MASKS[rows] @ WEIGHT + BIAS)
+    np.testing.assert_allclose(
+        source.residual_deviation(np.arange(WEIGHT.shape[1])),
+        np.sqrt((residuals.astype(float) ** 2).mean(axis=0)),
+        rtol=1e-2,
+    )
+    assert not [each for each in recwarn if "not known" in str(each.message)]
 
 
 def test_a_learning_curve_scores_on_them_and_learns_from_the_others(view):
