@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from datamodels.errors import InputError
 from datamodels.evaluation.repeats import Repeats
 from datamodels.regression.blocks import Int64s, read_blocks
-from datamodels.regression.row_source import Outputs, RowSource
+from datamodels.regression.row_source import Outputs, RowSource, WrappedSource
 
 
-class AveragedSource:
+class AveragedSource(WrappedSource):
     """One row a mask of ``source``: the mask, and the mean outputs (float64) of its trainings.
 
     ``repeats`` say which of ``positions`` (n,) in ``source`` share a mask. A block of masks takes
@@ -19,7 +19,8 @@ class AveragedSource:
     """
 
     def __init__(self, source: RowSource, positions: Int64s, repeats: Repeats) -> None:
-        self._source, self._repeats = source, repeats
+        super().__init__(source)
+        self._repeats = repeats
         self._by_mask = positions[np.argsort(repeats.which, kind="stable")]
         self._start = np.cumsum(repeats.counts) - repeats.counts  # (n_masks,) in self._by_mask
 
@@ -32,18 +33,6 @@ class AveragedSource:
         """The store's row of each mask's first training."""
         rows: Int64s = self._source.idx[self._by_mask[self._start]]
         return rows
-
-    @property
-    def n_features(self) -> int:
-        return self._source.n_features
-
-    @property
-    def n_targets(self) -> int:
-        return self._source.n_targets
-
-    @property
-    def mask_dtype(self) -> "np.dtype[Any]":
-        return self._source.mask_dtype
 
     def read(self, rows: Int64s) -> tuple[NDArray[Any], Outputs]:
         """InputError for trainings of one mask whose masks differ, or hold what is not finite."""

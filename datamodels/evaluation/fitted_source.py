@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, UsageError
 from datamodels.evaluation.repeats import read_mask_id
-from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
+from datamodels.evaluation.seen_rows import rows_of_fit, unknown_fit
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
 from datamodels.regression.named_rows import evaluation_rows, warn_if_assumed
@@ -37,9 +37,7 @@ class FittedSource:
     columns: NDArray[np.int64]
     n_outputs: int
     fitted: FittedRows | None  # which rows took part; None: unknown
-    mask_id: str | None = (
-        None  # array of the store that tells masks; None: mask_id, if there is one
-    )
+    mask_id: str | None = None  # array that tells masks; None: mask_id, if the store has one
 
     @property
     def n_train(self) -> int:
@@ -75,14 +73,14 @@ class FittedSource:
         rows = np.arange(dataset.n_rows)
         ids = read_mask_id(self.store.path, dataset, self.mask_id)
         seen = rows_of_fit(dataset, self.fitted, ids)
-        held_out = rows[np.isin(dataset.idx, evaluation_rows(self.store.path))]
-        if self.fitted is None and len(held_out) >= _ENOUGH_ROWS:  # published, and so is the store
-            warn_if_assumed(self.store.path)
-            return held_out
+        if self.fitted is None:
+            held_out = rows[np.isin(dataset.idx, evaluation_rows(self.store.path))]
+            if len(held_out) >= _ENOUGH_ROWS:  # published, and so is the store
+                warn_if_assumed(self.store.path)
+                return held_out
         if seen is None:
             warnings.warn(
-                "it is not known which rows these datamodels were fitted on "
-                f"({why_unknown(self.fitted)}): residuals are taken over all {len(rows)} complete "
+                f"{unknown_fit(self.fitted)}: residuals are taken over all {len(rows)} complete "
                 f"rows of {self.store.path}, and are too small if these were fitted; name a "
                 "store of other models, or keep datamodels.pt in its folder of results",
                 stacklevel=4,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datamodels.errors import InputError, MissingFileError, UsageError
 from datamodels.evaluation.repeats import average_repeats, read_mask_id
-from datamodels.evaluation.seen_rows import rows_of_fit, why_unknown
+from datamodels.evaluation.seen_rows import rows_of_fit, unknown_fit
 from datamodels.npy_file import open_map
 from datamodels.regression.dataset import RegressionDataset
 from datamodels.regression.fitted_rows import FittedRows
@@ -196,8 +196,7 @@ def _rows_of_unknown_fit(
         return EVALUATION
     if scored.bias is not None:  # not any scores
         warnings.warn(
-            "it is not known which rows these datamodels were fitted on "
-            f"({why_unknown(scored.fitted)}): if they are among those of {store}, the score is too "
+            f"{unknown_fit(scored.fitted)}: if they are among those of {store}, the score is too "
             f"good; name others with {option}",
             stacklevel=3,
         )

@@ -15,7 +15,7 @@ def rows_of_fit(
 ) -> NDArray[np.int64] | None:
     """Complete rows of the store that took part in the fit, and other trainings of their masks.
 
-    None where that is not known, see :func:`why_unknown`; empty where the fit was of another store.
+    None where that is not known, see :func:`unknown_fit`; empty where the fit was of another store.
     ``ids`` (dataset.n_rows,): rows of one id are trainings of one mask.
     """
     is_of_store = None if fitted is None else fitted.are_rows_of(dataset)
@@ -29,15 +29,16 @@ def rows_of_fit(
     return dataset.idx[seen]
 
 
-def why_unknown(fitted: FittedRows | None) -> str:
-    """Why :func:`rows_of_fit` does not know them."""
-    if fitted is None:
-        return "their folder of results is not around them"
-    first = fitted.rows[: len(fitted.first_masks)]
-    return (
-        f"of the first {len(first)} of them, rows {first[0]} to {first[-1]}, none is complete now, "
-        "or some hold other masks than then"
-    )
+def unknown_fit(fitted: FittedRows | None) -> str:
+    """That :func:`rows_of_fit` does not know them, and why."""
+    why = "their folder of results is not around them"
+    if fitted is not None:
+        first = fitted.rows[: len(fitted.first_masks)]
+        why = (
+            f"of the first {len(first)} of them, rows {first[0]} to {first[-1]}, none is complete "
+            "now, or some hold other masks than then"
+        )
+    return f"it is not known which rows these datamodels were fitted on ({why})"
 
 
 def unseen_rows(
@@ -54,8 +55,7 @@ def unseen_rows(
     seen_rows = rows_of_fit(dataset, fitted, ids)
     if seen_rows is None:
         warnings.warn(
-            f"it is not known which rows these datamodels were fitted on ({why_unknown(fitted)}): "
-            "what they explain of these rows may be too good",
+            f"{unknown_fit(fitted)}: what they explain of these rows may be too good",
             stacklevel=2,
         )
         return positions

@@ -13,37 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodels.regression.blocks import Int64s
-from datamodels.regression.row_source import Outputs, RowSource
+from datamodels.regression.row_source import Outputs, RowSource, WrappedSource
 
 Hashes = NDArray[np.uint64]
 
 
-class HashedSource:
+class HashedSource(WrappedSource):
     """The rows of a source, hashed as they pass."""
 
     def __init__(self, source: RowSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._hashes: Hashes = np.zeros(source.n_rows, np.uint64)
-
-    @property
-    def n_rows(self) -> int:
-        return self._source.n_rows
-
-    @property
-    def idx(self) -> Int64s:
-        return self._source.idx
-
-    @property
-    def n_features(self) -> int:
-        return self._source.n_features
-
-    @property
-    def n_targets(self) -> int:
-        return self._source.n_targets
-
-    @property
-    def mask_dtype(self) -> "np.dtype[Any]":
-        return self._source.mask_dtype
 
     def read(self, rows: Int64s) -> tuple[NDArray[Any], Outputs]:
         masks, outputs = self._source.read(rows)

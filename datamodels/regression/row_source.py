@@ -46,6 +46,38 @@ class RowSource(Protocol):
         """Masks (len(rows), n_features) and outputs (len(rows), n_targets) of these rows."""
 
 
+class WrappedSource:
+    """What a source says of itself, for those that pass its rows on in another way."""
+
+    def __init__(self, source: RowSource) -> None:
+        self._source = source
+
+    @property
+    def n_rows(self) -> int:
+        """See :class:`RowSource`."""
+        return self._source.n_rows
+
+    @property
+    def idx(self) -> NDArray[np.int64]:
+        """See :class:`RowSource`."""
+        return self._source.idx
+
+    @property
+    def n_features(self) -> int:
+        """See :class:`RowSource`."""
+        return self._source.n_features
+
+    @property
+    def n_targets(self) -> int:
+        """See :class:`RowSource`."""
+        return self._source.n_targets
+
+    @property
+    def mask_dtype(self) -> "np.dtype[Any]":
+        """See :class:`RowSource`."""
+        return self._source.mask_dtype
+
+
 class ArraySource:
     """Rows of two arrays (or memory maps): masks (n, p), outputs (n, t) or (n,) for one target.
 

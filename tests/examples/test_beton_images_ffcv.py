@@ -5,7 +5,6 @@ test_beton_images_ffcv.py write|read folder``): its writer forks workers, and it
 numba's threads, after which a process must not fork.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -15,15 +14,9 @@ import pytest
 from datamodels.regression.beton_format import map_file, parse_header
 from examples.cifar10.beton_images import JPEG, BetonImages
 from tests.examples.image_files import smooth_images, some_images, write_beton_images
-from tests.ffcv_script import run_script
+from tests.ffcv_script import run_script, skip_without_ffcv
 
-if importlib.util.find_spec("ffcv") is None:  # found, not imported: that takes 5 s
-    pytest.skip(
-        "ffcv is not installed: apt-get install --no-install-recommends g++ pkg-config "
-        "libopencv-dev libturbojpeg0-dev && pip install --no-build-isolation -c constraints.txt "
-        "ffcv==1.0.2 (with torch and setuptools installed before)",
-        allow_module_level=True,
-    )
+skip_without_ffcv()
 
 N = 60
 # FFCV decodes JPEG files by libjpeg-turbo's fast DCT, Pillow by its exact one: with that flag, the

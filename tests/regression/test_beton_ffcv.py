@@ -5,7 +5,6 @@ test_beton_ffcv.py write|read folder``): FFCV's writer forks workers and waits f
 when one dies, and its loader starts numba's threads, after which a process must not fork.
 """
 
-import importlib.util
 import sys
 import time
 from dataclasses import dataclass
@@ -25,15 +24,9 @@ from datamodels.regression.beton_format import (
 )
 from datamodels.regression.beton_reader import BetonFile
 from datamodels.regression.beton_writer import write_beton
-from tests.ffcv_script import run_script
+from tests.ffcv_script import run_script, skip_without_ffcv
 
-if importlib.util.find_spec("ffcv") is None:  # found, not imported: that takes 5 s
-    pytest.skip(
-        "ffcv is not installed: apt-get install --no-install-recommends g++ pkg-config "
-        "libopencv-dev libturbojpeg0-dev && pip install --no-build-isolation -c constraints.txt "
-        "ffcv==1.0.2 (with torch and setuptools installed before)",
-        allow_module_level=True,
-    )
+skip_without_ffcv()
 
 MIB = 1 << 20
 
